@@ -1,0 +1,220 @@
+// Every preimage that Aegis signs, attests or binds is made in this file and nowhere else (DESIGN §4). The enclave, the
+// verifier, the client library and a contract compute the same bytes: `SHA-512(T ‖ T ‖ abi.encode(fields))` with
+// `T = SHA-512(tag)`. T ‖ T fills one SHA-512 block, so no two tags share a prefix state. What is signed is always the
+// 64-byte digest, with its tag as the context string for ML-DSA and SLH-DSA. A change of a golden digest in
+// digest.test.ts is a change of the protocol.
+import { sha512 as hash } from '#sha512';
+import type { Header } from './batch.ts';
+import { concat, fromHex, uintBytes, utf8 } from './encoding.ts';
+import type { Keyset } from './keyset.ts';
+import type { Head } from './seal.ts';
+
+export const TAGS = [
+  'aegis/log/v1',
+  'aegis/batch/v1',
+  'aegis/seal/v1',
+  'aegis/keyset/v1',
+  'aegis/quote/v1',
+  'aegis/envelope/v1',
+  'aegis/envelope-aad/v1',
+  'aegis/envelope-id/v1',
+  'aegis/receipt/v1',
+  'aegis/asset/v1',
+] as const;
+export type Tag = (typeof TAGS)[number];
+
+/** A static ABI value. `bytes32[2]` is a 64-byte digest. */
+export type Field =
+  | readonly ['uint8' | 'uint16' | 'uint32' | 'uint64' | 'uint256', bigint | number]
+  | readonly ['bytes32', Uint8Array]
+  | readonly ['bytes32[2]', Uint8Array];
+
+export const ZERO_DIGEST: Uint8Array = new Uint8Array(64);
+
+export function sha512(...parts: readonly Uint8Array[]): Uint8Array {
+  return hash(parts.length === 1 ? parts[0]! : concat(...parts));
+}
+
+/**
+ * `SHA-512(T ‖ T ‖ abi.encode(fields))`.
+ *
+ * @returns 64 bytes
+ * @throws {RangeError} when an integer doesn't fit its type or bytes have another length
+ */
+export function digest(tag: Tag, fields: readonly Field[]): Uint8Array {
+  const domain = TAG_HASH[tag];
+  return sha512(domain, domain, ...fields.map(encode));
+}
+
+/** Static ABI encoding: each value fills whole 32-byte words, integers to the right, bytes as they are. */
+function encode([type, value]: Field): Uint8Array {
+  switch (type) {
+    case 'bytes32':
+    case 'bytes32[2]': {
+      const bytes = type === 'bytes32' ? 32 : 64;
+      if (value.length !== bytes) throw new RangeError(`${type} takes ${bytes} bytes, not ${value.length}`);
+      return value;
+    }
+    default: {
+      const bits = Number(type.slice(4));
+      uintBytes(value, bits / 8);
+      return uintBytes(value, 32);
+    }
+  }
+}
+
+const TAG_HASH = Object.fromEntries(TAGS.map((tag) => [tag, hash(utf8(tag))])) as Record<Tag, Uint8Array>;
+
+export function logId(chain_id: string, random: Uint8Array): Uint8Array {
+  return digest('aegis/log/v1', [
+    ['uint256', BigInt(chain_id)],
+    ['bytes32', random],
+  ]);
+}
+
+export function batchDigest(header: Header): Uint8Array {
+  return digest('aegis/batch/v1', [
+    ['uint16', header.version],
+    ['uint256', BigInt(header.chain_id)],
+    ['bytes32[2]', fromHex(header.log_id)],
+    ['uint64', header.height],
+    ['bytes32[2]', fromHex(header.parent_digest)],
+    ['uint64', BigInt(header.block_number)],
+    ['uint64', header.timestamp_ms],
+    ['uint32', header.epoch],
+    ['uint32', header.order_count],
+    ['bytes32[2]', fromHex(header.order_root)],
+    ['uint32', header.tx_count],
+    ['bytes32[2]', fromHex(header.tx_root)],
+    ['bytes32[2]', fromHex(header.refused_root)],
+    ['bytes32[2]', fromHex(header.assets_root)],
+    ['uint16', header.risk_score],
+    ['uint8', header.ordering_mode],
+    ['uint8', header.algorithms],
+    ['bytes32[2]', fromHex(header.checkpoint_digest)],
+  ]);
+}
+
+export function sealDigest(head: Head): Uint8Array {
+  return digest('aegis/seal/v1', [
+    ['bytes32[2]', fromHex(head.log_id)],
+    ['uint64', head.size],
+    ['bytes32[2]', fromHex(head.root)],
+    ['uint64', head.timestamp_ms],
+    ['uint32', head.epoch],
+    ['bytes32[2]', fromHex(head.keyset_digest)],
+    ['bytes32[2]', fromHex(head.config_digest)],
+    ['uint8', head.freshness],
+    ['uint8', head.providers],
+  ]);
+}
+
+/** The order of the public keys in `aegis/keyset/v1`. */
+export const KEYSET_KEYS = [
+  'ml_dsa_87',
+  'slh_dsa_sha2_256s',
+  'secp256k1',
+  'x_wing',
+  'ecies',
+  'names',
+  'receipt',
+  'handover',
+  'tls',
+] as const;
+
+export function keysetDigest(keyset: Keyset): Uint8Array {
+  return digest('aegis/keyset/v1', [
+    ['uint256', BigInt(keyset.chain_id)],
+    ['bytes32[2]', fromHex(keyset.log_id)],
+    ['uint32', keyset.epoch],
+    ['uint8', keyset.key_source],
+    ['uint64', keyset.not_before_ms],
+    ...KEYSET_KEYS.map((name): Field => {
+      const key = keyset[name];
+      return ['bytes32[2]', key === null ? ZERO_DIGEST : sha512(Uint8Array.fromBase64(key))];
+    }),
+  ]);
+}
+
+export const QUOTE_PURPOSE = { seal: 1, keyset: 2, handover: 3, witness: 4 } as const;
+
+/** The 64 bytes of report data that tie a quote to what it attests. `nonce` is empty where there is none. */
+export function quoteDigest(quote: {
+  purpose: keyof typeof QUOTE_PURPOSE;
+  subject: Uint8Array;
+  keyset_digest: Uint8Array;
+  not_after_ms: number;
+  nonce?: Uint8Array;
+}): Uint8Array {
+  return digest('aegis/quote/v1', [
+    ['uint8', QUOTE_PURPOSE[quote.purpose]],
+    ['bytes32[2]', quote.subject],
+    ['bytes32[2]', quote.keyset_digest],
+    ['uint64', quote.not_after_ms],
+    ['bytes32[2]', quote.nonce === undefined ? ZERO_DIGEST : sha512(quote.nonce)],
+  ]);
+}
+
+/** Where an envelope is going: chain, log and epoch. All that encrypts to one keyset shares it. */
+export interface Destination {
+  readonly chain_id: string;
+  readonly log_id: string;
+  readonly epoch: number;
+}
+
+/** HPKE `info` of an envelope. */
+export function envelopeInfo(to: Destination): Uint8Array {
+  return digest('aegis/envelope/v1', [
+    ['uint256', BigInt(to.chain_id)],
+    ['bytes32[2]', fromHex(to.log_id)],
+    ['uint32', to.epoch],
+  ]);
+}
+
+/** The AEAD's additional data: what the client declares in the clear can't be changed on the way. */
+export function envelopeAad(
+  claims: Destination & {
+    scheme: number;
+    refs_root: Uint8Array;
+    priority_fee: string;
+    risk_level: number;
+    requires_migration: boolean;
+  },
+): Uint8Array {
+  return digest('aegis/envelope-aad/v1', [
+    ['uint256', BigInt(claims.chain_id)],
+    ['bytes32[2]', fromHex(claims.log_id)],
+    ['uint32', claims.epoch],
+    ['uint8', claims.scheme],
+    ['bytes32[2]', claims.refs_root],
+    ['uint256', BigInt(claims.priority_fee)],
+    ['uint16', claims.risk_level],
+    ['uint8', claims.requires_migration ? 1 : 0],
+  ]);
+}
+
+/** @returns 32 bytes: the identity of an envelope, over everything in it that is authenticated */
+export function envelopeId(aad: Uint8Array, ciphertext_sha512: Uint8Array): Uint8Array {
+  return digest('aegis/envelope-id/v1', [
+    ['bytes32[2]', aad],
+    ['bytes32[2]', ciphertext_sha512],
+  ]).slice(0, 32);
+}
+
+export function receiptDigest(receipt: {
+  log_id: string;
+  envelope_id: string;
+  admission_sequence: string;
+  timestamp_ms: number;
+  epoch: number;
+  order_by_height: string;
+}): Uint8Array {
+  return digest('aegis/receipt/v1', [
+    ['bytes32[2]', fromHex(receipt.log_id)],
+    ['bytes32', fromHex(receipt.envelope_id)],
+    ['uint64', BigInt(receipt.admission_sequence)],
+    ['uint64', receipt.timestamp_ms],
+    ['uint32', receipt.epoch],
+    ['uint64', BigInt(receipt.order_by_height)],
+  ]);
+}

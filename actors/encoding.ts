@@ -1,0 +1,133 @@
+// How bytes and wide integers are written in JSON (DESIGN §4), and nothing else: 0x-hex in lower case for digests and
+// ids, padded standard base64 for signatures, keys and quotes, decimal strings for integers above 32 bits. One value has
+// one spelling: the schemas here refuse every other, so that a file can't be changed without a change of meaning.
+import { z } from 'zod';
+
+/** Lower-case hex with 0x. */
+export function hex(bytes: Uint8Array): `0x${string}` {
+  return `0x${bytes.toHex()}`;
+}
+
+/** @throws {SyntaxError} on anything but 0x and an even number of lower-case hex digits */
+export function fromHex(text: string): Uint8Array {
+  if (!text.startsWith('0x') || /[A-F]/.test(text)) throw new SyntaxError('not lower-case hex with 0x');
+  return Uint8Array.fromHex(text.slice(2));
+}
+
+/** Padded standard base64 (RFC 4648 §4). */
+export function base64(bytes: Uint8Array): string {
+  return bytes.toBase64();
+}
+
+/** @throws {SyntaxError} unless `text` is the one canonical spelling: padded, no white space, no stray bits (RFC 4648 §3.5) */
+export function fromBase64(text: string): Uint8Array {
+  const bytes = Uint8Array.fromBase64(text, { lastChunkHandling: 'strict' });
+  // The decoder skips white space, which would give one value many spellings.
+  if (text.length !== 4 * Math.ceil(bytes.length / 3)) throw new SyntaxError('not canonical base64');
+  return bytes;
+}
+
+export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+/**
+ * Big-endian, as RFC 9162 trees and the ABI write integers.
+ *
+ * @throws {RangeError} when the value is negative or needs more bytes
+ */
+export function uintBytes(value: bigint | number, bytes: number): Uint8Array {
+  let rest = BigInt(value);
+  if (rest < 0n || rest >> BigInt(8 * bytes) !== 0n) throw new RangeError(`${value} is not a uint${8 * bytes}`);
+  const out = new Uint8Array(bytes);
+  for (let i = bytes - 1; rest !== 0n; i--, rest >>= 8n) out[i] = Number(rest & 0xffn);
+  return out;
+}
+
+/** For public values only: returns at the first difference. */
+export function equal(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
+}
+
+export function utf8(text: string): Uint8Array {
+  return new TextEncoder().encode(text);
+}
+
+/** Exactly `bytes` bytes in lower-case 0x-hex. */
+export const hexOf = (bytes: number) =>
+  z
+    .string()
+    .length(2 + 2 * bytes, `expected ${bytes} bytes as 0x and ${2 * bytes} lower-case hex digits`)
+    .regex(/^0x[0-9a-f]*$/, `expected ${bytes} bytes as 0x and ${2 * bytes} lower-case hex digits`);
+
+export const Digest = hexOf(64);
+export const Bytes32 = hexOf(32);
+
+/** Any even number of lower-case hex digits, at most `bytesMax` bytes. */
+export const hexUpTo = (bytesMax: number) =>
+  z
+    .string()
+    .max(2 + 2 * bytesMax, `expected at most ${bytesMax} bytes`)
+    .regex(/^0x(?:[0-9a-f]{2})*$/, 'expected 0x and an even number of lower-case hex digits');
+
+/** Canonical base64 of at most `bytesMax` bytes, of exactly `bytes` where given. */
+export const base64UpTo = (bytesMax: number, bytes?: number) =>
+  z
+    .string()
+    .max(4 * Math.ceil(bytesMax / 3), `expected at most ${bytesMax} bytes`)
+    .refine(
+      (text) => {
+        try {
+          const { length } = fromBase64(text);
+          return length <= bytesMax && (bytes === undefined || length === bytes);
+        } catch {
+          return false;
+        }
+      },
+      `expected padded standard base64${bytes === undefined ? '' : ` of ${bytes} bytes`}`,
+    );
+
+export const base64Of = (bytes: number) => base64UpTo(bytes, bytes);
+
+/** An unsigned integer of up to `bits` bits as a decimal string without leading zeros. */
+export const decimal = (bits: number) =>
+  z
+    .string()
+    .max(78)
+    .regex(/^(?:0|[1-9][0-9]*)$/, 'expected a decimal string without sign or leading zeros')
+    .refine(
+      (text) => !/^[0-9]{1,78}$/.test(text) || BigInt(text) >> BigInt(bits) === 0n,
+      `expected at most ${bits} bits`,
+    );
+
+export const uint = (bits: 8 | 16 | 32) =>
+  z
+    .int()
+    .min(0)
+    .max(2 ** bits - 1);
+
+/** `height`, `size`, `leaf_index`, `order_index` and `*_ms`: numbers in JSON, uint64 in digests, exact up to 2^53 - 1. */
+export const Counter = z.int().min(0);
+
+/** RFC 3339 in UTC with three decimals, the one form that `Date.toISOString` writes. */
+export const Timestamp = z
+  .string()
+  .refine(
+    (text) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(text) && isCalendar(text),
+    'expected RFC 3339 UTC, three decimals',
+  );
+
+export function timestamp(time_ms: number): string {
+  return new Date(time_ms).toISOString();
+}
+
+function isCalendar(text: string): boolean {
+  const time = Date.parse(text);
+  return Number.isFinite(time) && timestamp(time) === text;
+}

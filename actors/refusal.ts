@@ -1,0 +1,25 @@
+// Why an ordered envelope got no place in its batch. The number is signed (it is part of `refused_root`), the word is its
+// name in this table (DESIGN §3). Numbers are never used again for something else; the batch's verifier, the API and the
+// docs read them here.
+
+export const REFUSALS = {
+  unopenable: [1, 'The ciphertext does not open under the keyset of its epoch.'],
+  aad_mismatch: [2, 'The fields repeated inside an ecies ciphertext differ from the declared ones.'],
+  malformed_transaction: [3, 'The plaintext is not a canonically encoded EIP-2718 transaction.'],
+  unsupported_type: [4, 'The transaction type is not 0, 1, 2 or 4.'],
+  unprotected: [5, 'A legacy transaction without chain id (EIP-155) could be replayed on any chain.'],
+  wrong_chain: [6, 'The transaction was signed for another chain.'],
+  bad_signature: [7, 'No sender can be recovered from the signature, or its s is in the upper half (EIP-2).'],
+  replayed: [8, 'A transaction with this hash has been sequenced before.'],
+  claim_mismatch: [12, 'priority_fee differs from maxPriorityFeePerGas (gasPrice before type 2) of the transaction.'],
+} as const satisfies Record<string, readonly [code: number, sentence: string]>;
+
+export type Refusal = keyof typeof REFUSALS;
+
+export const refusalCode = (reason: Refusal): number => REFUSALS[reason][0];
+
+const BY_CODE: ReadonlyMap<number, Refusal> = new Map(
+  (Object.keys(REFUSALS) as Refusal[]).map((reason) => [REFUSALS[reason][0], reason]),
+);
+
+export const refusalOf = (code: number): Refusal | undefined => BY_CODE.get(code);
