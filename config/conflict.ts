@@ -1,0 +1,85 @@
+/**
+ * Rules between two settings, each of which is right alone. The loader asks after every key has passed its own check.
+ * A conflict names each key that could be changed to end it, with a message for each; the loader reports it where
+ * the operator's own file set one of them.
+ */
+import { resolve } from 'node:path';
+import { address, type Config, type ConfigKey, isLoopback, setting } from './schema.ts';
+
+/** One way to look at a conflict: the key to report, and what that key would have to be. */
+export interface Spot {
+  readonly key: ConfigKey;
+  readonly message: string;
+}
+
+/** sockaddr_un has room for 108 bytes with the final NUL on Linux, and 104 on macOS. */
+const SOCKET_PATH_BYTES_MAX = 103;
+
+function atMost(config: Config, low: ConfigKey, high: ConfigKey, why: string): Spot[] {
+  const [least, most] = [setting(config, low), setting(config, high)];
+  if (least <= most) return [];
+  return [
+    { key: low, message: `expected at most ${high} = ${most}: ${why}` },
+    { key: high, message: `expected at least ${low} = ${least}: ${why}` },
+  ];
+}
+
+function simulated(config: Config): string | undefined {
+  if (config.keys.source === 'simulator') return 'keys.source = "simulator"';
+  if (config.attestation.primary === 'simulator') return 'attestation.primary = "simulator"';
+  return undefined;
+}
+
+function production(config: Config): Spot[] {
+  const why = simulated(config);
+  if (config.daemon.environment !== 'production' || why === undefined) return [];
+  return [
+    { key: 'daemon.environment', message: `expected development while ${why}: production refuses what is simulated` },
+  ];
+}
+
+function exposure(config: Config): Spot[] {
+  const why = simulated(config);
+  const host = address(config.api.listen)?.host ?? '';
+  if (why === undefined || isLoopback(host)) return [];
+  const message = `expected a loopback address (127.0.0.1, [::1] or localhost) while ${why}: plain TCP would carry tokens past this machine`;
+  return [{ key: 'api.listen', message }];
+}
+
+function socket(config: Config): Spot[] {
+  const path = resolve(config.daemon.state_dir, config.api.socket);
+  const bytes = new TextEncoder().encode(path).length;
+  if (bytes <= SOCKET_PATH_BYTES_MAX) return [];
+  const message = `expected at most ${SOCKET_PATH_BYTES_MAX} bytes for the whole path ${path}, found ${bytes}: the kernel stores no more`;
+  return [
+    { key: 'api.socket', message },
+    { key: 'daemon.state_dir', message },
+  ];
+}
+
+/**
+ * Finds what contradicts.
+ *
+ * @returns  one list of spots for each conflict, the likeliest culprit first; none when the settings agree
+ */
+export function conflicts(config: Config): Spot[][] {
+  const limited = config.api.rate_limit_per_s > 0;
+  return [
+    atMost(
+      config,
+      'sequencer.batch_size',
+      'sequencer.max_transactions_per_batch',
+      'what cuts a batch has to fit into it',
+    ),
+    atMost(
+      config,
+      'sequencer.max_transactions_per_batch',
+      'sequencer.open_max',
+      'each transaction of a batch takes one try to open it',
+    ),
+    limited ? atMost(config, 'api.envelopes_max', 'api.rate_limit_burst', 'a full array could never pass') : [],
+    production(config),
+    exposure(config),
+    socket(config),
+  ].filter((spots) => spots.length > 0);
+}
