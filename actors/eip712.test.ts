@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { hashTypedData, hexToBytes } from 'viem';
 import { describe, expect, it } from 'vitest';
-import { batchTypedHash } from './eip712.ts';
+import { batchHash } from './eip712.ts';
 import { hex } from './encoding.ts';
 
 const types = {
@@ -24,21 +24,21 @@ describe('the typed hash of a batch', () => {
           primaryType: 'Batch',
           message: { height: BigInt(at), digestHi: hex(bytes.slice(0, 32)), digestLo: hex(bytes.slice(32)) },
         });
-        expect(batchTypedHash({ chain_id: String(chain), height: at, digest: bytes })).toEqual(hexToBytes(expected));
+        expect(batchHash({ chain_id: String(chain), height: at, digest: bytes })).toEqual(hexToBytes(expected));
       }),
     );
   });
 
   it('is fixed', () => {
-    expect(hex(batchTypedHash({ chain_id: '31337', height: 7, digest: new Uint8Array(64).fill(0xa5) }))).toBe(
+    expect(hex(batchHash({ chain_id: '31337', height: 7, digest: new Uint8Array(64).fill(0xa5) }))).toBe(
       '0x1682a8858ee6f05a96c954f6f4e328dcfa730dc7365f22bd5c1be281bdb9c227',
     );
   });
 
   it('refuses what is no batch digest or height', () => {
     const digest = new Uint8Array(64);
-    expect(() => batchTypedHash({ chain_id: '1', height: 0, digest: new Uint8Array(32) })).toThrow(RangeError);
-    expect(() => batchTypedHash({ chain_id: '1', height: -1, digest })).toThrow(RangeError);
-    expect(() => batchTypedHash({ chain_id: (2n ** 256n).toString(), height: 0, digest })).toThrow(RangeError);
+    expect(() => batchHash({ chain_id: '1', height: 0, digest: new Uint8Array(32) })).toThrow(RangeError);
+    expect(() => batchHash({ chain_id: '1', height: -1, digest })).toThrow(RangeError);
+    expect(() => batchHash({ chain_id: (2n ** 256n).toString(), height: 0, digest })).toThrow(RangeError);
   });
 });

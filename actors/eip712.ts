@@ -17,7 +17,7 @@ const VERSION = keccak_256(utf8('1'));
  * @returns      32 bytes: what secp256k1 signs, without any further hash
  * @throws {RangeError} when the height isn't a uint64 or the digest isn't 64 bytes
  */
-export function batchTypedHash(batch: { chain_id: string; height: number; digest: Uint8Array }): Uint8Array {
+export function batchHash(batch: { chain_id: string; height: number; digest: Uint8Array }): Uint8Array {
   if (batch.digest.length !== 64) throw new RangeError(`a batch digest has 64 bytes, not ${batch.digest.length}`);
   uintBytes(batch.height, 8);
   const { digestHi, digestLo } = halves(batch.digest);
