@@ -1,0 +1,427 @@
+/**
+ * The durable store: LMDB under typed tables, sealed records, a hash-chained journal and an outbox. The runtime commits steps through
+ * it; everything else reads. It promises: what `commit` has resolved is on the disk; what it has rejected was acknowledged to nobody;
+ * two processes never hold one store; and a store that is newer, older, foreign or damaged says so at open.
+ *
+ * Group commit: steps wait for the next turn of the event loop, run in order against overlays, and are written by one LMDB transaction.
+ * It is `transactionSync`: it throws in place when the disk is full and LMDB goes on working, where the asynchronous path raises
+ * unhandled rejections besides. It blocks the thread for one fdatasync, which every step that came meanwhile then shares.
+ */
+import assert from 'node:assert';
+import type { KeyObject } from 'node:crypto';
+import { closeSync, existsSync, mkdirSync, openSync, statfsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { Environment, syncFolder } from './environment.ts';
+import { Fault } from './fault.ts';
+import { EMPTY_HEAD, type JournalHead, verifyChain } from './journal.ts';
+import { acquireLock, type Lock } from './lock.ts';
+import { Overlay } from './overlay.ts';
+import {
+  type Counters,
+  createReader,
+  decodeValue,
+  encodeKey,
+  encodeValue,
+  OWN_PREFIX,
+  type Reader,
+  Step,
+  type Transaction,
+} from './step.ts';
+import { type Json, tableNames } from './tables.ts';
+import { createVault, type Vault } from './vault.ts';
+
+export type { Range, Reader, Transaction } from './step.ts';
+
+/** pino fits. */
+export type Logger = { info(detail: object, message: string): void; warn(detail: object, message: string): void };
+
+/** Brings a store from one schema version to a later one; runs in the same commit as every other migration that is due. */
+export type Migration = { from: number; to: number; migrate(tx: Transaction): void };
+
+export type StoreOptions = {
+  folder: string;
+  /** The key of role `store`: 32 bytes. */
+  key: KeyObject | Uint8Array;
+  /** Address space reserved for the file, and the size at which admission stops. */
+  map_bytes_max: number;
+  /** Below this much free space admission stops; what is in hand goes on. */
+  free_bytes_min: number;
+  /** Steps in one LMDB transaction at most. */
+  commit_steps_max: number;
+  /** Steps that may wait; more are rejected with Fault `store_busy`. */
+  queue_max?: number;
+  /** How often a store that failed to write tries again. */
+  retry_ms: number;
+  schema: { version: number; migrations: readonly Migration[] };
+  logger?: Logger;
+};
+
+export type StoreState = {
+  writable: boolean;
+  /** `io`: nothing can be committed. `disk_low`: steps are committed, but admission should stop. */
+  reason?: 'io' | 'disk_low';
+  last_error?: string;
+  free_bytes: number;
+  commits: number;
+  steps: number;
+  waiting: number;
+};
+
+export interface Store extends Reader {
+  readonly folder: string;
+  /**
+   * Runs a step against its own view and resolves with its result once that is durable. A step that throws rejects its own promise
+   * and changes nothing. Steps are synchronous and run once, in the order of their commits.
+   *
+   * @throws Fault `store_io` (nothing of the group was acknowledged), `store_busy`, `store_closed`; whatever the step threw
+   */
+  commit<T>(step: (tx: Transaction) => T): Promise<T>;
+  state(): StoreState;
+  /** Tells the newest durable journal cursor after each commit that moved it. @returns what ends it */
+  onCommitted(listener: (cursor: number) => void): () => void;
+  /** The newest durable entry of the journal. */
+  journalHead(): JournalHead;
+  /** Walks the whole chain. @returns entries checked. @throws Fault `store_corrupt` */
+  verifyJournal(): number;
+  /** 32 bytes for another file beside the store (the watermark's MAC). */
+  derive(purpose: string): Uint8Array;
+  /** Copies the store, consistent and sealed as it is, into another folder. */
+  backup(folder: string): Promise<void>;
+  close(): Promise<void>;
+}
+
+type Waiting = { run(step: Step): void; resolve(): void; reject(error: unknown): void };
+type HeadRecord = { cursor: number; hash: string; next_effect: number };
+
+/** Of the journal at open; all of it is for a command. */
+const TAIL_CHECKED = 1_000;
+/** LMDB: the environment met an error that only opening it again heals. */
+const MDB_PANIC = -30_795;
+const DISK_CHECK_MS = 1_000;
+const QUEUE_MAX = 65_536;
+
+/** @throws Fault `store_locked`, `store_newer`, `store_older`, `store_wrong_key`, `store_corrupt`, `store_io` */
+export async function openStore(options: StoreOptions): Promise<Store> {
+  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
+  const lock = acquireLock(options.folder);
+  let environment: Environment | undefined;
+  try {
+    const vault = createVault(options.key);
+    environment = new Environment(options.folder, options.map_bytes_max, vault);
+    const store = new LmdbStore(options, lock, vault, environment);
+    store.prepare();
+    return store;
+  } catch (error) {
+    await environment?.close();
+    lock.release();
+    throw error;
+  }
+}
+
+class LmdbStore implements Store {
+  readonly get: Reader['get'];
+  readonly range: Reader['range'];
+  readonly count: Reader['count'];
+  readonly #options: StoreOptions;
+  readonly #lock: Lock;
+  readonly #vault: Vault;
+  readonly #listeners = new Set<(cursor: number) => void>();
+  #environment: Environment;
+  #counters: Counters = { head: EMPTY_HEAD, nextEffect: 1 };
+  #queue: Waiting[] = [];
+  #scheduled = false;
+  #broken: string | undefined;
+  #retry: NodeJS.Timeout | undefined;
+  #disk = { at: Number.NEGATIVE_INFINITY, free: Number.POSITIVE_INFINITY };
+  #commits = 0;
+  #steps = 0;
+  #closed = false;
+
+  constructor(options: StoreOptions, lock: Lock, vault: Vault, environment: Environment) {
+    this.#options = options;
+    this.#lock = lock;
+    this.#vault = vault;
+    this.#environment = environment;
+    this.get = (table, key) => createReader(this.#environment).get(table, key);
+    this.range = (table, range) => createReader(this.#environment).range(table, range);
+    this.count = (table) => this.#environment.count(table);
+  }
+
+  /** Key first (nothing else can be read under a wrong one), then schema, then counters and the journal's tail. */
+  prepare(): void {
+    if (this.count('meta') === 0) this.#found();
+    this.#checkKey();
+    this.#checkNewer();
+    this.#reload();
+    verifyChain(this.#environment, this.#counters.head, TAIL_CHECKED);
+    this.#migrate();
+  }
+
+  /** A store that is made here and now. */
+  #found(): void {
+    for (const table of tableNames) {
+      if (this.count(table) > 0) throw this.#corrupt('its description is gone');
+    }
+    this.#writeOwn({ schema: { version: this.#options.schema.version }, canary: { made_for: 'aegis' } });
+  }
+
+  /** A wrong key opens nothing; a damaged canary under the right key leaves other names readable. */
+  #checkKey(): void {
+    const opens = (name: string) => {
+      try {
+        return this.#readOwn(name) !== undefined;
+      } catch {
+        return false;
+      }
+    };
+    if (opens('canary')) return;
+    if (opens('schema') || opens('head')) throw this.#corrupt('its canary does not open');
+    throw new Fault({ code: 'store_wrong_key', path: this.folder });
+  }
+
+  #checkNewer(): number {
+    const found = (this.#readOwn('schema') as { version: number } | undefined)?.version;
+    if (found === undefined) throw this.#corrupt('its schema version is gone');
+    const known = this.#options.schema.version;
+    if (found > known) throw new Fault({ code: 'store_newer', found, known, path: this.folder });
+    return found;
+  }
+
+  #migrate(): void {
+    const { version: known, migrations } = this.#options.schema;
+    const found = this.#checkNewer();
+    if (found === known) return;
+    const step = new Step(this.#environment, this.#counters);
+    for (let at = found; at !== known; ) {
+      const next = migrations.find(({ from, to }) => from === at && to > at && to <= known);
+      if (next === undefined) throw new Fault({ code: 'store_older', found: at, known, path: this.folder });
+      next.migrate(step);
+      at = next.to;
+    }
+    const counters = step.finish();
+    step.overlay.set('meta', ownKey('schema'), encodeValue('meta', { version: known }));
+    this.#write(step.overlay, counters);
+    this.#options.logger?.info({ from: found, to: known }, 'store migrated');
+  }
+
+  /** Takes counters and census from the disk: memory is not trusted after a failure. */
+  #reload(): void {
+    const head = this.#readOwn('head') as HeadRecord | undefined;
+    if (head === undefined || !this.#environment.reload()) throw this.#corrupt('its counters are gone');
+    const hash = Uint8Array.from(Buffer.from(head.hash, 'base64'));
+    this.#counters = { head: { cursor: head.cursor, hash }, nextEffect: head.next_effect };
+  }
+
+  get folder(): string {
+    return this.#options.folder;
+  }
+
+  commit<T>(step: (tx: Transaction) => T): Promise<T> {
+    if (this.#closed) return Promise.reject(new Fault({ code: 'store_closed' }));
+    if (this.#broken !== undefined) return Promise.reject(this.#ioFault(this.#broken));
+    if (this.#queue.length >= (this.#options.queue_max ?? QUEUE_MAX)) {
+      return Promise.reject(new Fault({ code: 'store_busy', waiting: this.#queue.length }));
+    }
+    return new Promise<T>((resolve, reject) => {
+      let result: T;
+      const run = (tx: Step) => {
+        result = step(tx);
+        assert(!(result instanceof Promise), 'a step is synchronous: effects run after the commit');
+      };
+      this.#queue.push({ run, resolve: () => resolve(result), reject });
+      this.#schedule();
+    });
+  }
+
+  state(): StoreState {
+    const low = this.#freeBytes() < this.#options.free_bytes_min;
+    const reason = this.#broken !== undefined ? ('io' as const) : low ? ('disk_low' as const) : undefined;
+    return {
+      writable: reason !== 'io',
+      ...(reason !== undefined && { reason }),
+      ...(this.#broken !== undefined && { last_error: this.#broken }),
+      free_bytes: this.#disk.free,
+      commits: this.#commits,
+      steps: this.#steps,
+      waiting: this.#queue.length,
+    };
+  }
+
+  onCommitted(listener: (cursor: number) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  journalHead(): JournalHead {
+    return this.#counters.head;
+  }
+
+  verifyJournal(): number {
+    return verifyChain(this.#environment, this.#counters.head, Number.POSITIVE_INFINITY);
+  }
+
+  derive(purpose: string): Uint8Array {
+    return this.#vault.derive(purpose);
+  }
+
+  async backup(folder: string): Promise<void> {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const path = join(folder, 'data.mdb');
+    assert(!existsSync(path), 'a backup never overwrites');
+    closeSync(openSync(path, 'a', 0o600));
+    await this.#environment.backup(path);
+    syncFolder(folder);
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    while (this.#queue.length > 0 && this.#broken === undefined) this.#flush();
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    this.#rejectQueue(new Fault({ code: 'store_closed' }));
+    await this.#environment.close();
+    this.#lock.release();
+  }
+
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(() => {
+      this.#scheduled = false;
+      if (this.#queue.length > 0 && !this.#closed && this.#broken === undefined) this.#flush();
+    });
+  }
+
+  /** One group: run, write, then tell. */
+  #flush(): void {
+    const group = this.#queue.splice(0, this.#options.commit_steps_max);
+    if (this.#queue.length > 0) this.#schedule();
+    const overlay = new Overlay(this.#environment);
+    const { done, counters } = this.#run(group, overlay);
+    const before = this.#counters.head.cursor;
+    try {
+      if (!overlay.empty) this.#write(overlay, counters);
+    } catch (error) {
+      this.#fail(error, done);
+      return;
+    }
+    this.#steps += done.length;
+    for (const { resolve } of done) resolve();
+    if (this.#counters.head.cursor !== before) this.#tell();
+  }
+
+  /** Runs the steps in order; whoever throws is rejected at once and leaves the overlay and the counters as they were. */
+  #run(group: readonly Waiting[], overlay: Overlay): { done: Waiting[]; counters: Counters } {
+    let counters = this.#counters;
+    const done: Waiting[] = [];
+    for (const waiting of group) {
+      const step = new Step(overlay, counters);
+      try {
+        waiting.run(step);
+        counters = step.finish();
+        overlay.merge(step.overlay);
+        done.push(waiting);
+      } catch (error) {
+        step.finish();
+        waiting.reject(error);
+      }
+    }
+    return { done, counters };
+  }
+
+  #tell(): void {
+    for (const listener of this.#listeners) {
+      try {
+        listener(this.#counters.head.cursor);
+      } catch (error) {
+        this.#options.logger?.warn({ error: String(error) }, 'a listener of the store threw');
+      }
+    }
+  }
+
+  /** Writes everything or throws; counters move only when it is durable. */
+  #write(overlay: Overlay, counters: Counters): void {
+    const { cursor, hash } = counters.head;
+    const head: HeadRecord = { cursor, hash: Buffer.from(hash).toString('base64'), next_effect: counters.nextEffect };
+    overlay.set('meta', ownKey('head'), encodeValue('meta', head));
+    this.#environment.write(overlay.writes());
+    this.#commits += 1;
+    this.#counters = counters;
+  }
+
+  #fail(error: unknown, group: readonly Waiting[]): void {
+    this.#broken = describe(error);
+    const fault = this.#ioFault(this.#broken, error);
+    for (const { reject } of group) reject(fault);
+    this.#rejectQueue(fault);
+    this.#options.logger?.warn({ error: this.#broken }, 'store cannot write');
+    this.#armRetry(error);
+  }
+
+  #armRetry(error: unknown): void {
+    this.#retry = setTimeout(() => {
+      this.#probe(error).catch((again: unknown) => {
+        this.#broken = describe(again);
+        if (!this.#closed) this.#armRetry(again);
+      });
+    }, this.#options.retry_ms);
+    this.#retry.unref();
+  }
+
+  /** Writes a record of its own; the store is back when that is durable. */
+  async #probe(error: unknown): Promise<void> {
+    if ((error as { code?: number }).code === MDB_PANIC) {
+      this.#environment = await this.#environment.reopened(this.#options.map_bytes_max);
+    }
+    this.#reload();
+    this.#writeOwn({ probe: { commits: this.#commits } });
+    this.#broken = undefined;
+    this.#options.logger?.info({}, 'store writes again');
+    this.#tell(); // the failed commit may have reached the disk after all
+  }
+
+  #rejectQueue(fault: Fault): void {
+    for (const { reject } of this.#queue.splice(0)) reject(fault);
+  }
+
+  #ioFault(reason: string, cause?: unknown): Fault {
+    return new Fault({ code: 'store_io', path: this.folder, reason }, { cause });
+  }
+
+  #corrupt(reason: string): Fault {
+    return new Fault({ code: 'store_corrupt', path: this.folder, reason });
+  }
+
+  #readOwn(name: string): Json | undefined {
+    const bytes = this.#environment.lookup('meta', ownKey(name));
+    return bytes === undefined ? undefined : decodeValue('meta', bytes);
+  }
+
+  #writeOwn(entries: Readonly<Record<string, Json>>): void {
+    const overlay = new Overlay(this.#environment);
+    for (const [name, value] of Object.entries(entries)) overlay.set('meta', ownKey(name), encodeValue('meta', value));
+    this.#write(overlay, this.#counters);
+  }
+
+  /** Free space for the file: on its disk, and below `map_bytes_max`. Asked at most once a second. */
+  #freeBytes(): number {
+    const now = performance.now();
+    if (now - this.#disk.at < DISK_CHECK_MS) return this.#disk.free;
+    try {
+      const { bavail, bsize } = statfsSync(this.folder);
+      const used = statSync(join(this.folder, 'data.mdb')).size;
+      this.#disk = { at: now, free: Math.max(0, Math.min(bavail * bsize, this.#options.map_bytes_max - used)) };
+    } catch {
+      this.#disk = { at: now, free: 0 };
+    }
+    return this.#disk.free;
+  }
+}
+
+function ownKey(name: string): string {
+  return encodeKey('meta', `${OWN_PREFIX}${name}`);
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

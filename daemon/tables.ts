@@ -1,0 +1,166 @@
+/**
+ * The registry of every table of the store: what its keys and values are, how they are encoded, and their TypeScript types. The store,
+ * its check and its migrations know tables through this file alone. A new table is one line in `Rows` and one in `tables` (and a
+ * migration where old stores must be filled).
+ *
+ * Encoded keys sort as bytes, so every codec keeps the order of its keys. Table and key are bound into each record's seal.
+ */
+import assert from 'node:assert';
+
+/** Values that other rooms own: they validate with their own schema; the store keeps JSON as it is. */
+// biome-ignore lint/complexity/noBannedTypes: any JSON object, also an interface without an index signature
+export type Json = {};
+
+/** What `tx.effect` owes; the id is the key. */
+export type OwedEffect = { kind: string; subject: string | number; data?: unknown };
+
+/** A journal entry as stored; `prev` is the base64 SHA-512 chain hash before it (journal.ts). */
+export type JournalRecord = { type: string; at_ms: number; data: unknown; prev: string };
+
+/** What may be signed once: a batch at a height, a head at a size. */
+export type Mark = `batch/${number}` | `head/${number}`;
+
+/** Key and value of every table. */
+export type Rows = {
+  meta: [name: string, value: Json];
+  pending: [admission_sequence: number, value: Json];
+  envelopes: [envelope_id: string, value: Json];
+  ciphertexts: [envelope_id: string, value: Uint8Array];
+  hashes: [tx_hash: string, value: { height: number; index: number; envelope_id: string }];
+  batches: [height: number, value: Json];
+  batch_ids: [batch_id: string, value: { height: number }];
+  machines: [id: string, value: { version: number; value: unknown; context: unknown }];
+  log: [leaf_index: number, value: { kind: number; digest: string }];
+  nodes: [place: readonly [level: number, index: number], value: Uint8Array];
+  seals: [size: number, value: Json];
+  keysets: [epoch: number, value: Json];
+  journal: [cursor: number, value: JournalRecord];
+  outbox: [effect_id: number, value: OwedEffect];
+  watermarks: [mark: Mark, value: { digest: string }];
+};
+
+export type Table = keyof Rows;
+export type Key<T extends Table> = Rows[T][0];
+export type Value<T extends Table> = Rows[T][1];
+
+/** Keeps the order of keys; throws on a key that it could not give back unchanged. */
+export type KeyCodec<K> = { encode(key: K): Uint8Array; decode(bytes: Uint8Array): K };
+export type Layout<K> = { readonly key: KeyCodec<K>; readonly value: 'json' | 'bytes' };
+
+/** LMDB allows more, but an unbounded key is a mistake. */
+const KEY_BYTES_MAX = 511;
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder('utf-8', { fatal: true });
+
+/** UTF-8 text of 1 to 511 bytes. */
+const text: KeyCodec<string> = {
+  encode(key) {
+    const bytes = encoder.encode(key);
+    assert(bytes.length > 0 && bytes.length <= KEY_BYTES_MAX, 'a text key has 1 to 511 bytes');
+    return bytes;
+  },
+  decode: (bytes) => decoder.decode(bytes),
+};
+
+/** uint64, big-endian; JavaScript's safe integers are all that ever occur. */
+const uint: KeyCodec<number> = {
+  encode(key) {
+    const bytes = new Uint8Array(8);
+    writeUint(bytes, 0, key);
+    return bytes;
+  },
+  decode: (bytes) => readUint(bytes, 0, 8),
+};
+
+/** [uint64, uint64], big-endian. */
+const pair: KeyCodec<readonly [number, number]> = {
+  encode([first, second]) {
+    const bytes = new Uint8Array(16);
+    writeUint(bytes, 0, first);
+    writeUint(bytes, 8, second);
+    return bytes;
+  },
+  decode: (bytes) => [readUint(bytes, 0, 16), readUint(bytes, 8, 16)],
+};
+
+/** Lowercase 0x-hex of exactly `size` bytes. */
+function hexOf(size: number): KeyCodec<string> {
+  const canonical = new RegExp(`^0x[0-9a-f]{${size * 2}}$`);
+  return {
+    encode(key) {
+      assert(canonical.test(key), `the key is 0x and ${size * 2} lowercase hex digits`);
+      return Uint8Array.from(Buffer.from(key.slice(2), 'hex'));
+    },
+    decode(bytes) {
+      assert(bytes.length === size, `the key has ${size} bytes`);
+      return `0x${Buffer.from(bytes).toString('hex')}`;
+    },
+  };
+}
+
+/** `kind/` ‖ uint64: the highest number of a kind is the last of its range, which decimal text would not give. */
+const mark: KeyCodec<Mark> = {
+  encode(key) {
+    const [kind, digits] = key.split('/');
+    assert(kind === 'batch' || kind === 'head', 'a watermark is of a batch or a head');
+    assert(digits !== undefined && String(Number(digits)) === digits, 'a watermark has a decimal number');
+    const bytes = new Uint8Array(kind.length + 9);
+    bytes.set(encoder.encode(`${kind}/`));
+    writeUint(bytes, kind.length + 1, Number(digits));
+    return bytes;
+  },
+  decode(bytes) {
+    const kind = decoder.decode(bytes.subarray(0, bytes.length - 9));
+    assert(kind === 'batch' || kind === 'head', 'a watermark is of a batch or a head');
+    return `${kind}/${readUint(bytes, bytes.length - 8, bytes.length)}`;
+  },
+};
+
+/** The name in LMDB is the name here. */
+export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
+  // name → JSON; names under `store/` are the store's own (schema, counters, digests)
+  meta: { key: text, value: 'json' },
+  // admission_sequence → the envelope's metadata, while it waits to be ordered
+  pending: { key: uint, value: 'json' },
+  // envelope_id → status record
+  envelopes: { key: hexOf(32), value: 'json' },
+  // envelope_id → encrypted_data as admitted
+  ciphertexts: { key: hexOf(32), value: 'bytes' },
+  // transaction hash → where it was sequenced; kept for ever
+  hashes: { key: hexOf(32), value: 'json' },
+  // height → batch record
+  batches: { key: uint, value: 'json' },
+  // batch digest → height
+  batch_ids: { key: hexOf(64), value: 'json' },
+  // `kind/id` → {version, value, context} of an XState machine
+  machines: { key: text, value: 'json' },
+  // leaf_index → {kind, digest} of a log entry
+  log: { key: uint, value: 'json' },
+  // [level, index] → 64-byte hash of a complete subtree of the log
+  nodes: { key: pair, value: 'bytes' },
+  // size → seal over the log's head of that size
+  seals: { key: uint, value: 'json' },
+  // epoch → public keyset
+  keysets: { key: uint, value: 'json' },
+  // cursor, from 1 → {type, at_ms, data, prev}
+  journal: { key: uint, value: 'json' },
+  // effect id, from 1 → the effect still owed
+  outbox: { key: uint, value: 'json' },
+  // `batch/<height>` | `head/<size>` → {digest}: what may be signed; written once, never changed
+  watermarks: { key: mark, value: 'json' },
+};
+
+export const tableNames = Object.keys(tables) as readonly Table[];
+
+function writeUint(bytes: Uint8Array, offset: number, value: number): void {
+  assert(Number.isSafeInteger(value) && value >= 0, 'the key is a safe unsigned integer');
+  new DataView(bytes.buffer, bytes.byteOffset).setBigUint64(offset, BigInt(value));
+}
+
+function readUint(bytes: Uint8Array, offset: number, length: number): number {
+  assert(bytes.length === length, `the key has ${length} bytes`);
+  const value = Number(new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(offset));
+  assert(Number.isSafeInteger(value), 'the key is a safe unsigned integer');
+  return value;
+}
