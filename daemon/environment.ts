@@ -25,6 +25,7 @@ export class Environment implements Source {
   readonly #env: RootDatabase<Buffer, Buffer>;
   readonly #tables: Tables = new Map();
   #census: Census;
+  #closed = false;
 
   /** @param mapBytes address space to reserve; LMDB grows beyond it by itself, so the store watches the size */
   constructor(folder: string, mapBytes: number, vault: Vault) {
@@ -97,11 +98,23 @@ export class Environment implements Source {
     return true;
   }
 
-  async backup(path: string): Promise<void> {
-    await this.#env.backup(path, false);
+  /** A consistent copy while commits go on. @param folder has no store yet: a backup never overwrites */
+  async backup(folder: string): Promise<void> {
+    await this.#env.backup(folder, false);
+    const path = join(folder, 'data.mdb');
+    chmodSync(path, 0o600);
+    const descriptor = openSync(path, 'r+');
+    try {
+      fsyncSync(descriptor);
+    } finally {
+      closeSync(descriptor);
+    }
+    syncFolder(folder);
   }
 
   async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     await this.#env.close();
   }
 

@@ -69,7 +69,12 @@ describe('commit', () => {
     const store = await open();
     const { commits } = store.state();
     const results = await Promise.all(
-      Array.from({ length: 500 }, (_, n) => store.commit((tx) => (tx.put('pending', n, { n }), tx.count('pending')))),
+      Array.from({ length: 500 }, (_, n) =>
+        store.commit((tx) => {
+          tx.put('pending', n, { n });
+          return tx.count('pending');
+        }),
+      ),
     );
     expect(results).toEqual(Array.from({ length: 500 }, (_, n) => n + 1));
     expect(store.state().commits - commits).toBe(1);

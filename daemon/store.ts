@@ -9,9 +9,9 @@
  */
 import assert from 'node:assert';
 import type { KeyObject } from 'node:crypto';
-import { closeSync, existsSync, mkdirSync, openSync, statfsSync, statSync } from 'node:fs';
+import { mkdirSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Environment, syncFolder } from './environment.ts';
+import { Environment } from './environment.ts';
 import { Fault } from './fault.ts';
 import { EMPTY_HEAD, type JournalHead, verifyChain } from './journal.ts';
 import { acquireLock, type Lock } from './lock.ts';
@@ -131,7 +131,10 @@ class LmdbStore implements Store {
   #queue: Waiting[] = [];
   #scheduled = false;
   #broken: string | undefined;
+  /** LMDB has to be opened again before anything else. */
+  #panicked = false;
   #retry: NodeJS.Timeout | undefined;
+  #probing: Promise<void> | undefined;
   #disk = { at: Number.NEGATIVE_INFINITY, free: Number.POSITIVE_INFINITY };
   #commits = 0;
   #steps = 0;
@@ -266,11 +269,7 @@ class LmdbStore implements Store {
 
   async backup(folder: string): Promise<void> {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    const path = join(folder, 'data.mdb');
-    assert(!existsSync(path), 'a backup never overwrites');
-    closeSync(openSync(path, 'a', 0o600));
-    await this.#environment.backup(path);
-    syncFolder(folder);
+    await this.#environment.backup(folder);
   }
 
   async close(): Promise<void> {
@@ -278,6 +277,7 @@ class LmdbStore implements Store {
     while (this.#queue.length > 0 && this.#broken === undefined) this.#flush();
     this.#closed = true;
     clearTimeout(this.#retry);
+    await this.#probing;
     this.#rejectQueue(new Fault({ code: 'store_closed' }));
     await this.#environment.close();
     this.#lock.release();
@@ -359,8 +359,10 @@ class LmdbStore implements Store {
   }
 
   #armRetry(error: unknown): void {
+    if ((error as { code?: number }).code === MDB_PANIC) this.#panicked = true;
     this.#retry = setTimeout(() => {
-      this.#probe(error).catch((again: unknown) => {
+      this.#retry = undefined;
+      this.#probing = this.#probe().catch((again: unknown) => {
         this.#broken = describe(again);
         if (!this.#closed) this.#armRetry(again);
       });
@@ -369,9 +371,11 @@ class LmdbStore implements Store {
   }
 
   /** Writes a record of its own; the store is back when that is durable. */
-  async #probe(error: unknown): Promise<void> {
-    if ((error as { code?: number }).code === MDB_PANIC) {
+  async #probe(): Promise<void> {
+    if (this.#panicked) {
       this.#environment = await this.#environment.reopened(this.#options.map_bytes_max);
+      this.#panicked = false;
+      if (this.#closed) return;
     }
     this.#reload();
     this.#writeOwn({ probe: { commits: this.#commits } });
