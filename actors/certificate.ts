@@ -1,0 +1,246 @@
+// X.509 certificates and CRLs of Intel's SGX/TDX hierarchy (RFC 5280 profile: P-256, SHA-256), read strictly and checked
+// without node:crypto, so that a browser can do it too. evidence.ts calls this for what @phala/dcap-qvl leaves out: CRL
+// signatures and dates, names and CA flags along the chain, one spelling of PEM and DER. Promises: nothing of the input
+// lies outside what a signature covers, but the signature itself (ECDSA's (r, s) and (r, n - s) are both valid).
+import { p256 } from '@noble/curves/nist.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { type Element, expectTag, readBits, readElement, readElements, readInteger, readTime, TAG } from './der.ts';
+import { equal, utf8 } from './encoding.ts';
+
+/** Object identifiers as the hex of their DER content. */
+const OID = {
+  ecdsaWithSha256: '2a8648ce3d040302',
+  ecPublicKeyP256: '06072a8648ce3d020106082a8648ce3d030107',
+  commonName: '550403',
+  basicConstraints: '551d13',
+  keyUsage: '551d0f',
+} as const;
+
+/** Bits of the first byte of KeyUsage (RFC 5280 §4.2.1.3). */
+const KEY_USAGE = { keyCertSign: 0x04, crlSign: 0x02 } as const;
+
+export interface Certificate {
+  readonly der: Uint8Array;
+  readonly tbs: Uint8Array;
+  /** Hex without 0x. */
+  readonly serial: string;
+  readonly issuer: Uint8Array;
+  readonly subject: Uint8Array;
+  readonly commonName: string;
+  readonly not_before_ms: number;
+  readonly not_after_ms: number;
+  /** 65 bytes, uncompressed. */
+  readonly publicKey: Uint8Array;
+  readonly ca: boolean;
+  readonly keyUsage: number;
+  /** Extension values by the hex of their OID. */
+  readonly extensions: ReadonlyMap<string, Uint8Array>;
+  readonly signature: Uint8Array;
+}
+
+export interface RevocationList {
+  readonly tbs: Uint8Array;
+  readonly issuer: Uint8Array;
+  readonly this_update_ms: number;
+  readonly next_update_ms: number;
+  /** Serials, hex without 0x. */
+  readonly revoked: ReadonlySet<string>;
+  readonly signature: Uint8Array;
+}
+
+/** RFC 7468 in its strict form: 64 characters a line, `\n`, nothing outside the blocks, a final `\n`. */
+export function writePem(certificates: readonly Uint8Array[]): string {
+  return certificates
+    .map((der) => {
+      const lines = der.toBase64().match(/.{1,64}/g) ?? [];
+      return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+    })
+    .join('');
+}
+
+/** The blocks of a PEM text in any layout, for sources to be made canonical. @throws {SyntaxError} on bad base64 */
+export function readPem(text: string): Uint8Array[] {
+  const blocks = text.matchAll(/-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----/g);
+  return [...blocks].map(([, body]) => Uint8Array.fromBase64(body!));
+}
+
+/** @throws {SyntaxError} unless the text is exactly what `writePem` writes for `count` certificates */
+export function readChain(text: string, count: number): Certificate[] {
+  const blocks = readPem(text);
+  if (blocks.length !== count) throw new SyntaxError(`${blocks.length} certificates, expected ${count}`);
+  if (writePem(blocks) !== text) throw new SyntaxError('PEM is not in its canonical form');
+  return blocks.map(readCertificate);
+}
+
+/** @throws {SyntaxError} unless `der` is strictly one v3 certificate with a P-256 key and ecdsa-with-SHA256 */
+export function readCertificate(der: Uint8Array): Certificate {
+  const { tbs, algorithm, signature } = readSigned(der);
+  const fields = readElements(tbs.content);
+  const version = fields[0];
+  if (version?.tag !== 0xa0 || version.content.toHex() !== '020102') throw new SyntaxError('certificate is not v3');
+  requireSameAlgorithm(fields[2], algorithm);
+  const validity = readElements(expectTag(fields[4], TAG.sequence).content);
+  const subject = expectTag(fields[5], TAG.sequence);
+  if (fields.length !== 8) throw new SyntaxError(`certificate has ${fields.length} fields, expected 8`);
+  const extensions = readExtensions(readElement(expectTag(fields[7], 0xa3).content, TAG.sequence));
+  return {
+    der,
+    tbs: tbs.raw,
+    serial: readInteger(fields[1]).toHex(),
+    issuer: expectTag(fields[3], TAG.sequence).raw,
+    subject: subject.raw,
+    commonName: readCommonName(subject),
+    not_before_ms: readTime(validity[0]),
+    not_after_ms: readTime(validity[1]),
+    publicKey: readPublicKey(fields[6]),
+    ca: readBasicConstraints(extensions.get(OID.basicConstraints)),
+    keyUsage: readKeyUsage(extensions.get(OID.keyUsage)),
+    extensions,
+    signature,
+  };
+}
+
+/** @throws {SyntaxError} unless `der` is strictly one v2 CRL, signed by ecdsa-with-SHA256, with a next update */
+export function readRevocationList(der: Uint8Array): RevocationList {
+  const { tbs, algorithm, signature } = readSigned(der);
+  const [version, inner, issuer, thisUpdate, nextUpdate, ...rest] = readElements(tbs.content);
+  if (version?.raw.toHex() !== '020101') throw new SyntaxError('CRL is not v2');
+  requireSameAlgorithm(inner, algorithm);
+  const list = rest[0]?.tag === TAG.sequence ? rest.shift() : undefined;
+  expectTag(rest.shift(), 0xa0);
+  if (rest.length > 0) throw new SyntaxError('CRL has unknown fields');
+  const entries = list === undefined ? [] : readElements(list.content);
+  return {
+    tbs: tbs.raw,
+    issuer: expectTag(issuer, TAG.sequence).raw,
+    this_update_ms: readTime(thisUpdate),
+    next_update_ms: readTime(nextUpdate),
+    revoked: new Set(
+      entries.map((entry) => readInteger(readElements(expectTag(entry, TAG.sequence).content)[0]).toHex()),
+    ),
+    signature,
+  };
+}
+
+/** ECDSA P-256 with SHA-256 over `signed.tbs`. False on any malformed signature or key. */
+export function isSignedBy(signed: { tbs: Uint8Array; signature: Uint8Array }, publicKey: Uint8Array): boolean {
+  try {
+    const signature = p256.Signature.fromDER(signed.signature).toBytes('compact');
+    return p256.verify(signature, sha256(signed.tbs), publicKey, { prehash: false, lowS: false });
+  } catch {
+    return false;
+  }
+}
+
+/** May this certificate issue the next one, and which lists? RFC 5280 §6.1.4 (k), (n). */
+export function mayIssue(issuer: Certificate): boolean {
+  return issuer.ca && (issuer.keyUsage & KEY_USAGE.keyCertSign) !== 0 && (issuer.keyUsage & KEY_USAGE.crlSign) !== 0;
+}
+
+/** Issuer's name and signature. */
+export function isIssuedBy(certificate: Certificate, issuer: Certificate): boolean {
+  return equal(certificate.issuer, issuer.subject) && isSignedBy(certificate, issuer.publicKey);
+}
+
+/** The outer SEQUENCE { tbs, algorithm, BIT STRING } that certificates and CRLs share. */
+function readSigned(der: Uint8Array): { tbs: Element; algorithm: Element; signature: Uint8Array } {
+  const [tbs, algorithm, signature, ...rest] = readElements(readElement(der, TAG.sequence).content);
+  if (rest.length > 0) throw new SyntaxError('signed structure has more than three fields');
+  return {
+    tbs: expectTag(tbs, TAG.sequence),
+    algorithm: expectTag(algorithm, TAG.sequence),
+    signature: readSignature(readBits(signature)),
+  };
+}
+
+/** SEQUENCE { r, s }, both in shortest form: libraries differ in what else they take. */
+function readSignature(der: Uint8Array): Uint8Array {
+  const numbers = readElements(readElement(der, TAG.sequence).content);
+  if (numbers.length !== 2) throw new SyntaxError('ECDSA signature is not two integers');
+  for (const number of numbers) readInteger(number);
+  return der;
+}
+
+/** RFC 5280 §4.1.1.2: the unsigned algorithm identifier must repeat the signed one. */
+function requireSameAlgorithm(inner: Element | undefined, outer: Element): void {
+  const same = equal(expectTag(inner, TAG.sequence).raw, outer.raw);
+  if (!same || outer.content.toHex() !== `0608${OID.ecdsaWithSha256}`) {
+    throw new SyntaxError('signature algorithm is not ecdsa-with-SHA256 in both places');
+  }
+}
+
+function readPublicKey(element: Element | undefined): Uint8Array {
+  const [algorithm, key] = readElements(expectTag(element, TAG.sequence).content);
+  if (expectTag(algorithm, TAG.sequence).content.toHex() !== OID.ecPublicKeyP256) {
+    throw new SyntaxError('public key is not P-256');
+  }
+  const point = readBits(key);
+  if (point.length !== 65 || point[0] !== 4) throw new SyntaxError('public key is not an uncompressed point');
+  return point;
+}
+
+function readCommonName(name: Element): string {
+  for (const set of readElements(name.content)) {
+    const [oid, value] = readElements(readElement(expectTag(set, TAG.set).content, TAG.sequence).content);
+    if (expectTag(oid, TAG.oid).content.toHex() === OID.commonName) {
+      return new TextDecoder().decode(expectTag(value).content);
+    }
+  }
+  throw new SyntaxError('subject has no common name');
+}
+
+/** Critical extensions other than the two that we judge make a certificate unusable (RFC 5280 §4.2). */
+function readExtensions(list: Element): Map<string, Uint8Array> {
+  const extensions = new Map<string, Uint8Array>();
+  for (const entry of readElements(list.content)) {
+    const fields = readElements(expectTag(entry, TAG.sequence).content);
+    const oid = expectTag(fields[0], TAG.oid).content.toHex();
+    const critical = fields[1]?.tag === TAG.boolean;
+    if (extensions.has(oid)) throw new SyntaxError(`extension ${oid} is there twice`);
+    if (critical && oid !== OID.basicConstraints && oid !== OID.keyUsage) {
+      throw new SyntaxError(`critical extension ${oid} is unknown`);
+    }
+    extensions.set(oid, expectTag(fields[critical ? 2 : 1], TAG.octetString).content);
+  }
+  return extensions;
+}
+
+function readBasicConstraints(value: Uint8Array | undefined): boolean {
+  if (value === undefined) return false;
+  const [ca] = readElements(readElement(value, TAG.sequence).content);
+  return ca?.tag === TAG.boolean && ca.content[0] === 0xff;
+}
+
+function readKeyUsage(value: Uint8Array | undefined): number {
+  return value === undefined ? 0 : (readElement(value, TAG.bitString).content[1] ?? 0);
+}
+
+/** Intel's extension 1.2.840.113741.1.13.1 of a PCK certificate ("SGX PCK Certificate and CRL Profile" §1.3.5). */
+const SGX = '2a864886f84d010d01';
+
+/**
+ * The identity of the platform that a PCK certificate stands for.
+ *
+ * @returns 16, 2 and 6 bytes
+ * @throws {SyntaxError} when the extension is missing or another
+ */
+export function readPlatform(pck: Certificate): { ppid: Uint8Array; pce_id: Uint8Array; fmspc: Uint8Array } {
+  const extension = pck.extensions.get(SGX);
+  if (extension === undefined) throw new SyntaxError('PCK certificate has no SGX extension');
+  const values = new Map<string, Element>();
+  for (const entry of readElements(readElement(extension, TAG.sequence).content)) {
+    const [oid, value] = readElements(expectTag(entry, TAG.sequence).content);
+    values.set(expectTag(oid, TAG.oid).content.toHex(), expectTag(value));
+  }
+  const octets = (arc: string, length: number) => {
+    const { content } = expectTag(values.get(SGX + arc), TAG.octetString);
+    if (content.length !== length) throw new SyntaxError(`SGX extension value of ${content.length} bytes`);
+    return content;
+  };
+  return { ppid: octets('01', 16), pce_id: octets('03', 2), fmspc: octets('04', 6) };
+}
+
+/** PEM of a PCK chain as quotes carry it: Intel's library ends the text with a NUL. */
+export function writePckChain(certificates: readonly Uint8Array[]): Uint8Array {
+  return utf8(`${writePem(certificates)}\0`);
+}
