@@ -41,11 +41,7 @@ export function xwingKey(seed: Uint8Array): { publicKey: Uint8Array; handle: XWi
   if (seed.length !== SEED_BYTES) throw new RangeError(`an X-Wing seed has ${SEED_BYTES} bytes, not ${seed.length}`);
   const expanded = createHash('shake256', { outputLength: 96 }).update(seed).digest();
   try {
-    const mlkem = createPrivateKey({
-      key: expanded.subarray(0, 64),
-      format: 'raw-seed',
-      asymmetricKeyType: 'ml-kem-768',
-    });
+    const mlkem = mlkemKey(expanded.subarray(0, 64));
     const x25519 = createPrivateKey({ key: expanded.subarray(64), format: 'raw-private', asymmetricKeyType: 'x25519' });
     const publicX25519 = new Uint8Array(createPublicKey(x25519).export({ format: 'raw-public' }));
     const publicKey = concat(createPublicKey(mlkem).export({ format: 'raw-public' }), publicX25519);
@@ -53,6 +49,11 @@ export function xwingKey(seed: Uint8Array): { publicKey: Uint8Array; handle: XWi
   } finally {
     expanded.fill(0);
   }
+}
+
+/** FIPS 203 §7.1 from d ‖ z, 64 bytes. @throws on any other length */
+export function mlkemKey(seed: Uint8Array): KeyObject {
+  return createPrivateKey({ key: seed, format: 'raw-seed', asymmetricKeyType: 'ml-kem-768' });
 }
 
 /**
