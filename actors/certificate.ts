@@ -1,11 +1,24 @@
 // X.509 certificates and CRLs of Intel's SGX/TDX hierarchy (RFC 5280 profile: P-256, SHA-256), read strictly and checked
 // without node:crypto, so that a browser can do it too. evidence.ts calls this for what @phala/dcap-qvl leaves out: CRL
 // signatures and dates, names and CA flags along the chain, one spelling of PEM and DER. Promises: nothing of the input
-// lies outside what a signature covers, but the signature itself (ECDSA's (r, s) and (r, n - s) are both valid).
+// lies outside what a signature covers, and of ECDSA's two equal signatures (r, s) and (r, n - s) only the lower s is read.
 import { p256 } from '@noble/curves/nist.js';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { type Element, expectTag, readBits, readElement, readElements, readInteger, readTime, TAG } from './der.ts';
-import { equal, utf8 } from './encoding.ts';
+import {
+  bits,
+  type Element,
+  expectTag,
+  integer,
+  readBits,
+  readElement,
+  readElements,
+  readInteger,
+  readTime,
+  sequence,
+  TAG,
+} from './der.ts';
+import { concat, equal, uintBytes, utf8 } from './encoding.ts';
+import { toUint } from './rlp.ts';
 
 /** Object identifiers as the hex of their DER content. */
 const OID = {
@@ -35,6 +48,7 @@ export interface Certificate {
   readonly keyUsage: number;
   /** Extension values by the hex of their OID. */
   readonly extensions: ReadonlyMap<string, Uint8Array>;
+  /** SEQUENCE { r, s }. */
   readonly signature: Uint8Array;
 }
 
@@ -64,12 +78,46 @@ export function readPem(text: string): Uint8Array[] {
   return [...blocks].map(([, body]) => Uint8Array.fromBase64(body!));
 }
 
-/** @throws {SyntaxError} unless the text is exactly what `writePem` writes for `count` certificates */
+/**
+ * A chain that ends in its root, which whoever trusts it knows by its bytes.
+ *
+ * @throws {SyntaxError} unless the text is exactly what `writePem` writes for `count` certificates, with low s up to the root
+ */
 export function readChain(text: string, count: number): Certificate[] {
   const blocks = readPem(text);
   if (blocks.length !== count) throw new SyntaxError(`${blocks.length} certificates, expected ${count}`);
   if (writePem(blocks) !== text) throw new SyntaxError('PEM is not in its canonical form');
-  return blocks.map(readCertificate);
+  const chain = blocks.map(readCertificate);
+  for (const { signature } of chain.slice(0, -1)) requireLowS(rawSignature(signature));
+  return chain;
+}
+
+/** A chain as others write it: canonical PEM, low s. The root stays as it is. @throws {SyntaxError} */
+export function canonicalChain(text: string): Uint8Array[] {
+  const blocks = readPem(text);
+  return blocks.map((der, i) => (i === blocks.length - 1 ? der : canonicalSigned(der)));
+}
+
+/** A certificate or CRL with its signature's s in the lower half: as valid as before, for every verifier. */
+export function canonicalSigned(der: Uint8Array): Uint8Array {
+  const { tbs, algorithm, signature } = readSigned(der);
+  const raw = lowS(rawSignature(signature));
+  return sequence(tbs.raw, algorithm.raw, bits(sequence(integer(raw.slice(0, 32)), integer(raw.slice(32)))));
+}
+
+/** Order of P-256 (SEC 2 §2.4.2), halved: an s above it has a twin below. */
+const ORDER = p256.Point.Fn.ORDER;
+
+/** r ‖ s with the lower of the two values of s. @throws {SyntaxError} when s is not below the order */
+export function lowS(raw: Uint8Array): Uint8Array {
+  const s = toUint(raw.subarray(32));
+  if (raw.length !== 64 || s >= ORDER) throw new SyntaxError('not an ECDSA signature of P-256');
+  return s > ORDER / 2n ? concat(raw.subarray(0, 32), uintBytes(ORDER - s, 32)) : raw;
+}
+
+/** @throws {SyntaxError} unless `raw` is r ‖ s with the lower s: the higher one would verify as well */
+export function requireLowS(raw: Uint8Array): void {
+  if (lowS(raw) !== raw) throw new SyntaxError('ECDSA signature with s in the upper half');
 }
 
 /** @throws {SyntaxError} unless `der` is strictly one v3 certificate with a P-256 key and ecdsa-with-SHA256 */
@@ -110,6 +158,7 @@ export function readRevocationList(der: Uint8Array): RevocationList {
   expectTag(rest.shift(), 0xa0);
   if (rest.length > 0) throw new SyntaxError('CRL has unknown fields');
   const entries = list === undefined ? [] : readElements(list.content);
+  requireLowS(rawSignature(signature));
   return {
     tbs: tbs.raw,
     issuer: expectTag(issuer, TAG.sequence).raw,
@@ -125,8 +174,7 @@ export function readRevocationList(der: Uint8Array): RevocationList {
 /** ECDSA P-256 with SHA-256 over `signed.tbs`. False on any malformed signature or key. */
 export function isSignedBy(signed: { tbs: Uint8Array; signature: Uint8Array }, publicKey: Uint8Array): boolean {
   try {
-    const signature = p256.Signature.fromDER(signed.signature).toBytes('compact');
-    return p256.verify(signature, sha256(signed.tbs), publicKey, { prehash: false, lowS: false });
+    return p256.verify(rawSignature(signed.signature), sha256(signed.tbs), publicKey, { prehash: false, lowS: false });
   } catch {
     return false;
   }
@@ -149,16 +197,17 @@ function readSigned(der: Uint8Array): { tbs: Element; algorithm: Element; signat
   return {
     tbs: expectTag(tbs, TAG.sequence),
     algorithm: expectTag(algorithm, TAG.sequence),
-    signature: readSignature(readBits(signature)),
+    signature: readBits(signature),
   };
 }
 
-/** SEQUENCE { r, s }, both in shortest form: libraries differ in what else they take. */
-function readSignature(der: Uint8Array): Uint8Array {
+/** r ‖ s of a SEQUENCE { r, s }, both in shortest form: libraries differ in what else they take. */
+function rawSignature(der: Uint8Array): Uint8Array {
   const numbers = readElements(readElement(der, TAG.sequence).content);
   if (numbers.length !== 2) throw new SyntaxError('ECDSA signature is not two integers');
-  for (const number of numbers) readInteger(number);
-  return der;
+  const [r, s] = numbers.map(readInteger);
+  if (r!.length > 32 || s!.length > 32) throw new SyntaxError('ECDSA signature is too long');
+  return concat(new Uint8Array(32 - r!.length), r!, new Uint8Array(32 - s!.length), s!);
 }
 
 /** RFC 5280 §4.1.1.2: the unsigned algorithm identifier must repeat the signed one. */

@@ -6,14 +6,17 @@
 import { z } from 'zod';
 import {
   type Certificate,
+  canonicalChain,
+  canonicalSigned,
   isIssuedBy,
   isSignedBy,
+  lowS,
   mayIssue,
   type RevocationList,
   readChain,
-  readPem,
   readPlatform,
   readRevocationList,
+  requireLowS,
   writePem,
 } from './certificate.ts';
 import { equal } from './encoding.ts';
@@ -143,6 +146,9 @@ export function checkCollateral(
   if (!roots.some((trusted) => equal(trusted, root.der))) {
     throw new Refused('root_untrusted', `no trusted root is at the end of the PCK chain (${root.commonName})`);
   }
+  for (const field of ['tcb_info_signature', 'qe_identity_signature'] as const) {
+    refuse('collateral_malformed', field, () => requireLowS(Uint8Array.fromHex(collateral[field])));
+  }
   const crlIssuer = chainOf(collateral, 'pck_crl_issuer_chain', root);
   const tcbSigner = chainOf(collateral, 'tcb_info_issuer_chain', root);
   const qeSigner = chainOf(collateral, 'qe_identity_issuer_chain', root);
@@ -186,19 +192,25 @@ export function checkCollateral(
   };
 }
 
-/** Collateral as a PCCS gives it, with PEM and hex in their one spelling. @throws {SyntaxError} on PEM that is none */
+/**
+ * Collateral as a PCCS gives it, in its one publishable form: canonical PEM, lower-case hex, ECDSA signatures with low s.
+ *
+ * @throws {SyntaxError} on what is no certificate, CRL or signature
+ */
 export function canonicalCollateral(raw: Collateral): Collateral {
-  const chain = (text: string) => writePem(readPem(text));
+  const chain = (text: string) => writePem(canonicalChain(text));
+  const list = (text: string) => canonicalSigned(Uint8Array.fromHex(text)).toHex();
+  const signature = (text: string) => lowS(Uint8Array.fromHex(text)).toHex();
   return {
     pck_crl_issuer_chain: chain(raw.pck_crl_issuer_chain),
-    root_ca_crl: raw.root_ca_crl.toLowerCase(),
-    pck_crl: raw.pck_crl.toLowerCase(),
+    root_ca_crl: list(raw.root_ca_crl),
+    pck_crl: list(raw.pck_crl),
     tcb_info_issuer_chain: chain(raw.tcb_info_issuer_chain),
     tcb_info: raw.tcb_info,
-    tcb_info_signature: raw.tcb_info_signature.toLowerCase(),
+    tcb_info_signature: signature(raw.tcb_info_signature),
     qe_identity_issuer_chain: chain(raw.qe_identity_issuer_chain),
     qe_identity: raw.qe_identity,
-    qe_identity_signature: raw.qe_identity_signature.toLowerCase(),
+    qe_identity_signature: signature(raw.qe_identity_signature),
   };
 }
 

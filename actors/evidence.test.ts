@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalCollateral } from './collateral.ts';
 import { hex } from './encoding.ts';
@@ -15,13 +16,13 @@ const tdx: Evidence = {
   quote_type: 'TDX',
   quote: canonicalQuote(new Uint8Array(file('tdx/tdx_quote'))),
   event_log: null,
-  collateral: json('tdx/tdx_quote_collateral.json'),
+  collateral: canonicalCollateral(json('tdx/tdx_quote_collateral.json')),
 };
 const dstack: Evidence = {
   quote_type: 'TDX',
   quote: canonicalQuote(Uint8Array.fromHex(report.quote)),
   event_log: canonicalEventLog(report.event_log),
-  collateral: json('dstack/quote-report.collateral.json'),
+  collateral: canonicalCollateral(json('dstack/quote-report.collateral.json')),
 };
 const TDX_NOW_MS = Date.parse('2025-07-01T00:00:00Z');
 const DSTACK_NOW_MS = 1_771_419_531_000;
@@ -196,6 +197,32 @@ describe('changed evidence', () => {
     expect(codeWith({ ...tdx.collateral, pck_certificate_chain: null })).toBe('collateral_malformed');
     expect(codeWith(undefined)).toBe('collateral_malformed');
   });
+
+  it('gets an answer, whatever it is', () => {
+    const fields = Object.keys(tdx.collateral!) as (keyof NonNullable<Evidence['collateral']>)[];
+    const junk = fc.oneof(
+      fc.string(),
+      fc.json(),
+      fc.constantFrom('{}', 'null', '[]', '00', '3000', '-----BEGIN CERTIFICATE-----'),
+    );
+    fc.assert(
+      fc.property(fc.constantFrom(...fields), junk, (field, text) => {
+        expect(codeOf({ ...tdx, collateral: { ...tdx.collateral!, [field]: text } }, at)).not.toBe('ok');
+      }),
+      { numRuns: 200 },
+    );
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 2_000 }), junk, (tail, event_log) => {
+        const start = tdx.quote.slice(0, 1_300 - (tail.length % 1_300));
+        const quote = new Uint8Array([...start, ...tail]);
+        expect(codeOf({ ...tdx, quote }, at)).not.toBe('ok');
+        expect(codeOf({ ...tdx, event_log }, at)).toMatch(/^event_log_/);
+      }),
+      { numRuns: 50 },
+    );
+    const qe_identity = JSON.stringify({ ...JSON.parse(tdx.collateral!.qe_identity), tcbLevels: null });
+    expect(codeOf({ ...tdx, collateral: { ...tdx.collateral!, qe_identity } }, at)).toBe('collateral_malformed');
+  }, 30_000);
 
   it('has one canonical form', () => {
     expect(canonicalCollateral(tdx.collateral!)).toEqual(tdx.collateral);

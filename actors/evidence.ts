@@ -1,8 +1,9 @@
 // Verification of hardware evidence (DESIGN §6): a quote, its collateral and event log against a policy. Called by the
 // verification pool, by `aegisd verify` and, in browsers, by the client library: pure, synchronous (about 20 ms), without
 // clock. Promises: an `ok` names a root that the policy trusts, every signature under it was checked, and no byte of quote,
-// collateral or log could be changed without a refusal, except that an ECDSA signature (r, s) may be written (r, n - s).
-// @phala/dcap-qvl checks signatures and TCB levels; what it leaves out is checked here and in collateral.ts.
+// collateral or log can be changed without a refusal, so evidence must come in its canonical form (`canonicalQuote`,
+// `canonicalCollateral`, `canonicalEventLog`). @phala/dcap-qvl checks signatures and TCB levels; what it leaves out is
+// checked here and in collateral.ts.
 import { sha256 } from '@noble/hashes/sha2.js';
 import { extractCerts } from '@phala/dcap-qvl/src/utils.js';
 import { QuoteVerifier } from '@phala/dcap-qvl/src/verify.js';
@@ -144,6 +145,7 @@ function readPckChain(quote: TdxQuote) {
 
 /** dcap-qvl's refusals by the beginning of their text, since it has no codes. */
 const DCAP_CODES: readonly (readonly [prefix: string, code: EvidenceCode])[] = [
+  ['Failed to decode', 'collateral_malformed'],
   ['TCBInfo expired', 'collateral_expired'],
   ['TCBInfo issue date', 'collateral_expired'],
   ['QE Identity expired', 'collateral_expired'],

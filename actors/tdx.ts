@@ -2,7 +2,7 @@
 // API" (appendix A.3, "Version 4 Quote Format"). evidence.ts reads with it, the simulator writes with it, and providers
 // bring a raw quote into the one form that is published: nothing unsigned is left in it that could be changed at will.
 // Integers are little-endian. @phala/dcap-qvl reads the same bytes independently.
-import { readPem, writePckChain } from './certificate.ts';
+import { canonicalChain, lowS, requireLowS, writePckChain } from './certificate.ts';
 import { concat, equal } from './encoding.ts';
 
 export const TEE_TYPE_TDX = 0x81;
@@ -108,21 +108,33 @@ export function writeQuote(quote: TdxQuote): Uint8Array {
 }
 
 /**
- * Reads a quote that has nothing but what belongs to it: exact lengths, 32 bytes of authentication data, no trailing bytes.
+ * Reads a quote that has nothing but what belongs to it: exact lengths, 32 bytes of authentication data, no trailing
+ * bytes, signatures with low s.
  *
  * @throws {SyntaxError} with what is wrong and what would be right
  */
 export function readQuote(bytes: Uint8Array): TdxQuote {
   const quote = scan(bytes);
   if (!equal(writeQuote(quote), bytes)) throw new SyntaxError('a length in the quote is not exact, or bytes follow it');
+  requireLowS(quote.signature);
+  requireLowS(quote.qe_signature);
   return quote;
 }
 
-/** A quote as hardware gives it, without the padding after it and the loose ends of its PEM text. @throws {SyntaxError} */
+/**
+ * A quote as hardware gives it, in its one publishable form: without the padding after it and the loose ends of its PEM
+ * text, its ECDSA signatures with low s. It is as valid as before, for every verifier.
+ *
+ * @throws {SyntaxError}
+ */
 export function canonicalQuote(raw: Uint8Array): Uint8Array {
   const quote = scan(raw);
-  const pck_chain = writePckChain(readPem(new TextDecoder().decode(quote.pck_chain)));
-  return writeQuote({ ...quote, pck_chain });
+  return writeQuote({
+    ...quote,
+    signature: lowS(quote.signature),
+    qe_signature: lowS(quote.qe_signature),
+    pck_chain: writePckChain(canonicalChain(new TextDecoder().decode(quote.pck_chain))),
+  });
 }
 
 function scan(bytes: Uint8Array): TdxQuote {

@@ -3,7 +3,7 @@
 // subject says that it isn't Intel's; no verifier trusts this root unless its policy names it. Keys are node:crypto's.
 import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
 import { sha256 } from '@noble/hashes/sha2.js';
-import { concat, utf8 } from '../../actors/encoding.ts';
+import { canonicalSigned, lowS } from '../../actors/certificate.ts';
 import {
   bits,
   boolean,
@@ -17,7 +17,8 @@ import {
   set,
   text,
   time,
-} from './der.ts';
+} from '../../actors/der.ts';
+import { concat, utf8 } from '../../actors/encoding.ts';
 
 export const ORGANIZATION = 'Aegis Simulator, not Intel';
 
@@ -98,9 +99,9 @@ export function revocationList(
   );
 }
 
-/** r ‖ s over SHA-256, as quotes and collateral carry signatures. */
+/** r ‖ s over SHA-256, as quotes and collateral carry signatures, in canonical form. */
 export function signRaw(key: KeyObject, data: Uint8Array): Uint8Array {
-  return new Uint8Array(sign('sha256', data, { key, dsaEncoding: 'ieee-p1363' }));
+  return lowS(new Uint8Array(sign('sha256', data, { key, dsaEncoding: 'ieee-p1363' })));
 }
 
 /** x ‖ y, 64 bytes. */
@@ -141,7 +142,7 @@ function certificate(
 /** SEQUENCE { tbs, algorithm, signature }: certificates and lists alike. */
 function signed(key: KeyObject, ...fields: readonly Uint8Array[]): Uint8Array {
   const tbs = sequence(...fields);
-  return sequence(tbs, ECDSA_WITH_SHA256, bits(new Uint8Array(sign('sha256', tbs, key))));
+  return canonicalSigned(sequence(tbs, ECDSA_WITH_SHA256, bits(new Uint8Array(sign('sha256', tbs, key)))));
 }
 
 function nameOf(role: (typeof ROLES)[number]): Uint8Array {

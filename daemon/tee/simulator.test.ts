@@ -2,10 +2,12 @@ import { X509Certificate } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { p256 } from '@noble/curves/nist.js';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
-import { readCertificate, writePem } from '../../actors/certificate.ts';
+import { readCertificate, writePckChain, writePem } from '../../actors/certificate.ts';
 import { type Collateral, canonicalCollateral } from '../../actors/collateral.ts';
-import { base64 } from '../../actors/encoding.ts';
+import { bits, integer, readBits, readElement, readElements, readInteger, sequence } from '../../actors/der.ts';
+import { base64, concat, hex, uintBytes } from '../../actors/encoding.ts';
 import { type Evidence, type EvidencePolicy, INTEL_ROOT_DER, verifyEvidence } from '../../actors/evidence.ts';
 import { Attestation, attest, disagreement, readAttestation } from '../../actors/quote.ts';
 import { canonicalQuote, type ReportField, readQuote, writeQuote } from '../../actors/tdx.ts';
@@ -136,6 +138,48 @@ describe('simulated evidence', () => {
     expect(codeWith({ qe_identity_issuer_chain: writePem([tcb_signing, INTEL_ROOT_DER]) })).toBe('root_untrusted');
     expect(codeWith(makeCollateral(pki, NOW_MS - 1_000))).toBe('collateral_expired');
     expect(codeOf({}, { now_ms: Number.NaN })).toBe('now_invalid');
+  });
+
+  it('is refused with the other s of any ECDSA signature, which would verify too', () => {
+    const n = p256.Point.Fn.ORDER;
+    const twin = (raw: Uint8Array) => concat(raw.slice(0, 32), uintBytes(n - BigInt(hex(raw.slice(32))), 32));
+    const twinSigned = (der: Uint8Array) => {
+      const [tbs, algorithm, signature] = readElements(readElement(der).content);
+      const [r, other] = readElements(readElement(readBits(signature)).content);
+      const s = integer(uintBytes(n - BigInt(hex(readInteger(other))), 32));
+      return sequence(tbs!.raw, algorithm!.raw, bits(sequence(r!.raw, s)));
+    };
+    const parts = readQuote(evidence.quote);
+    const { root, platform_ca, tcb_signing, pck } = pki.certificates;
+    const byQuote = [
+      { signature: twin(parts.signature) },
+      { qe_signature: twin(parts.qe_signature) },
+      { pck_chain: writePckChain([twinSigned(pck), platform_ca, root]) },
+      { pck_chain: writePckChain([pck, twinSigned(platform_ca), root]) },
+    ].map((changed) => writeQuote({ ...parts, ...changed }));
+    expect(byQuote.map((quote) => codeOf({ quote }))).toEqual([
+      'quote_malformed',
+      'quote_malformed',
+      'chain_malformed',
+      'chain_malformed',
+    ]);
+    for (const quote of byQuote) expect(canonicalQuote(quote)).toEqual(evidence.quote);
+    const twinHex = (text: string) => twin(Uint8Array.fromHex(text)).toHex();
+    const twinList = (text: string) => twinSigned(Uint8Array.fromHex(text)).toHex();
+    const byCollateral: [Partial<Collateral>, string][] = [
+      [{ tcb_info_signature: twinHex(collateral.tcb_info_signature) }, 'collateral_malformed'],
+      [{ qe_identity_signature: twinHex(collateral.qe_identity_signature) }, 'collateral_malformed'],
+      [{ root_ca_crl: twinList(collateral.root_ca_crl) }, 'crl_malformed'],
+      [{ pck_crl: twinList(collateral.pck_crl) }, 'crl_malformed'],
+      [{ pck_crl_issuer_chain: writePem([twinSigned(platform_ca), root]) }, 'chain_malformed'],
+      [{ tcb_info_issuer_chain: writePem([twinSigned(tcb_signing), root]) }, 'chain_malformed'],
+      [{ qe_identity_issuer_chain: writePem([tcb_signing, twinSigned(root)]) }, 'root_untrusted'],
+    ];
+    for (const [changed, code] of byCollateral) {
+      expect(codeWith(changed)).toBe(code);
+      if (code === 'root_untrusted') continue;
+      expect(canonicalCollateral({ ...collateral, ...changed })).toEqual(collateral);
+    }
   });
 
   it('is refused wherever quote or collateral differ', () => {
