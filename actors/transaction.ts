@@ -2,9 +2,9 @@
 // state of the chain, is refused here with a code. What the pool refuses by fork, gas price or balance is the chain's
 // matter. The opening workers call it on what they decrypted, the verifier on what a batch file holds, the client before
 // it encrypts: all must agree, so the decoder is pure and a decoded transaction encodes to the very bytes it came from.
-import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import { hex } from './encoding.ts';
+import { recoverKey } from './recovery.ts';
 import { encodeUint, listPrefix, Reader } from './rlp.ts';
 
 export type Hex = `0x${string}`;
@@ -224,18 +224,11 @@ function toSignature({ r, s }: { r: bigint; s: bigint }, parity: bigint): Signat
 /**
  * The address whose key signed, or null where no key could have (r is no point's x coordinate, or the key would be the
  * point at infinity): such a transaction is a `bad_signature`. Says nothing of EIP-7702 authorizations.
- *
- * With noble 1.9.7 this takes longer than all else that is done to a transaction (bench/open.ts): whatever replaces it
- * keeps this signature. SEC 1 §4.1.6: Q = r^-1 (s·R - z·G).
  */
 export function recoverSender(transaction: Pick<Transaction, 'signature' | 'signing_hash'>): Hex | null {
   const { r, s, y_parity } = transaction.signature;
-  try {
-    const key = new secp256k1.Signature(r, s, y_parity).recoverPublicKey(transaction.signing_hash);
-    return hex(keccak(key.toBytes(false).subarray(1)).subarray(12));
-  } catch {
-    return null;
-  }
+  const key = recoverKey(transaction.signing_hash, r, s, y_parity);
+  return key === null ? null : hex(keccak(key).subarray(12));
 }
 
 function keccak(...parts: readonly Uint8Array[]): Uint8Array {
