@@ -2,7 +2,6 @@
 // reads, and the roots of its header. The file is self-contained but for trust anchors. Pure; the machine that drives a
 // batch through its stages is sequencing.ts.
 import { z } from 'zod';
-import { sha512 } from './digest.ts';
 import {
   Bytes32,
   base64Of,
@@ -25,8 +24,11 @@ import { rootOf } from './tree.ts';
 
 export const BATCH_VERSION = 1;
 
-/** Hard limit of a batch (DESIGN §3 "Cut") and of the tries that fill it. */
+/** Hard limit of a batch (DESIGN §3 "Cut"). */
 export const BATCH_MAX = 10_000;
+
+/** Hard limit of the tries that fill it, refused ones included. */
+export const ORDER_MAX = 20_000;
 
 /** Bits of `algorithms`. */
 export const ALGORITHM_BIT = { 'ML-DSA-87': 1, 'SLH-DSA-SHA2-256s': 2, ECDSA: 4 } as const;
@@ -45,7 +47,7 @@ export const Header = z
     block_number: decimal(64),
     timestamp_ms: Counter,
     epoch: uint(32),
-    order_count: z.int().min(1).max(BATCH_MAX),
+    order_count: z.int().min(1).max(ORDER_MAX),
     order_root: Digest,
     tx_count: z.int().min(0).max(BATCH_MAX),
     tx_root: Digest,
@@ -119,9 +121,9 @@ const Signed = z.strictObject({
   block_number: Counter,
   timestamp: Timestamp,
   header: Header,
-  order: z.array(Ordered).min(1).max(BATCH_MAX),
+  order: z.array(Ordered).min(1).max(ORDER_MAX),
   transactions: z.array(BatchTransaction).max(BATCH_MAX),
-  refused: z.array(BatchRefusal).max(BATCH_MAX),
+  refused: z.array(BatchRefusal).max(ORDER_MAX),
   ml_dsa_sig: MlDsaSignature,
   ecdsa_sig: EcdsaSignature.nullable(),
   slh_dsa_sig: SlhDsaSignature.nullable(),
@@ -190,5 +192,3 @@ export function byNonce<T extends { sender: string; nonce: bigint }>(opened: rea
 export function halves(digest: Uint8Array): { digestHi: Uint8Array; digestLo: Uint8Array } {
   return { digestHi: digest.slice(0, 32), digestLo: digest.slice(32) };
 }
-
-export const configDigest = (canonical_json: Uint8Array): Uint8Array => sha512(canonical_json);

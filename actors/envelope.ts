@@ -68,10 +68,9 @@ export function refsRoot(asset_refs: readonly string[]): Uint8Array {
 }
 
 /** What an envelope's authenticated claims are, in the sense of the aad. */
-export type Claims = Pick<
-  Envelope,
-  'scheme' | 'epoch' | 'asset_refs' | 'priority_fee' | 'risk_level' | 'requires_migration'
->;
+export type Claims = Pick<Envelope, 'scheme' | 'epoch' | 'priority_fee' | 'risk_level' | 'requires_migration'> & {
+  readonly asset_refs: readonly string[];
+};
 
 export function claimsAad(claims: Claims, log: Omit<Destination, 'epoch'>): Uint8Array {
   return envelopeAad({

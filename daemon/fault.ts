@@ -22,8 +22,9 @@ const sentences = {
     `The store${at(d)} was sealed under another key. Give the key source (or the root) that made it.`,
   store_corrupt: (d: Detail) =>
     `The store${at(d)} is damaged: ${d.reason ?? 'a record does not open'}${where(d)}. Restore a backup or another copy; do not sign with this one.`,
+  store_foreign: (d: Detail) => `The store${at(d)} belongs to something else: ${d.reason}. Use another state_dir.`,
   store_rolled_back: (d: Detail) =>
-    `The store${at(d)} is older than its watermark: ${d.kind} ${d.number} was released for signing and the store ${d.reason ?? 'does not hold it'}. Restore the newest copy.`,
+    `The store${at(d)} is older than its own marks: ${d.kind} ${d.number} was reached and the store ${d.reason ?? 'does not hold it'}. Restore the newest copy.`,
   store_busy: (d: Detail) => `The store has ${d.waiting} steps waiting for the disk, which is its bound; try again.`,
   store_closed: () => 'The store is closed.',
   watermark_missing: (d: Detail) =>
@@ -33,6 +34,7 @@ const sentences = {
   disk_low: (d: Detail) => `The disk${at(d)} has ${d.free_bytes} bytes left, below ${d.free_bytes_min}.`,
   worker_failed: (d: Detail) => `The worker failed at ${d.job ?? 'its job'}: ${d.reason ?? 'no reason given'}.`,
   quote_failed: (d: Detail) => `The provider ${d.provider ?? ''} gave no quote: ${d.reason ?? 'no reason given'}.`,
+  quote_busy: (d: Detail) => `${d.waiting} requests wait for a quote, which is the bound; try again.`,
   key_source_failed: (d: Detail) => `The key source ${d.source ?? ''} gave no key: ${d.reason ?? 'no reason given'}.`,
   effect_timeout: (d: Detail) => `The effect ${d.kind ?? ''} took longer than ${d.timeout_ms} ms.`,
   listen_failed: (d: Detail) => `Cannot listen on ${d.address}: ${d.reason ?? 'the address is in use'}.`,

@@ -1,0 +1,86 @@
+// Batch files, written from the records on demand (DESIGN §3 "The batch file"): what several batches share (envelopes, the
+// seal, the keyset) is kept once and joined here. The file of a sealed batch never changes.
+import type { BatchFile, BatchTransaction } from '../actors/batch.ts';
+import { timestamp } from '../actors/encoding.ts';
+import { BATCH } from './batching.ts';
+import { inclusionProof } from './log.ts';
+import { type BatchRecord, batchRecord, envelopeRecord, keysetRecord, meta, sealRecord } from './records.ts';
+import { machineId } from './runtime.ts';
+import type { Reader } from './store.ts';
+
+/** `signed` or `sealed`; undefined below that and above the newest height. */
+export function batchFile(reader: Reader, height: number): BatchFile | undefined {
+  if (!(Number.isSafeInteger(height) && height >= 0 && height < meta(reader, 'heights').signed)) return undefined;
+  const record = batchRecord(reader, height);
+  const { header, digest, ml_dsa } = record;
+  if (header === null || digest === null || ml_dsa === null) throw new Error(`batch ${height} joined the log unsigned`);
+  return {
+    version: header.version,
+    batch_id: digest,
+    height,
+    block_number: Number(header.block_number),
+    timestamp: timestamp(header.timestamp_ms),
+    header,
+    order: [...record.order],
+    transactions: record.execution.map((order_index) => transaction(reader, record, order_index)),
+    refused: [...record.refused],
+    ml_dsa_sig: { algorithm: 'ML-DSA-87', signature: ml_dsa },
+    ecdsa_sig: record.ecdsa,
+    ...sealOf(reader, record),
+    risk_assessment: record.risk,
+    asset_protections: [],
+    migration_checkpoint: null,
+    keyset: keysetRecord(reader, record.epoch)!.keyset,
+  };
+}
+
+/** The newest first. */
+export function recentBatches(reader: Reader, count: number): BatchFile[] {
+  const { signed } = meta(reader, 'heights');
+  const heights = Array.from({ length: Math.min(count, signed) }, (_, i) => signed - 1 - i);
+  return heights.map((height) => batchFile(reader, height)!);
+}
+
+export function isSealed(reader: Reader, height: number): boolean {
+  return reader.get('machines', machineId(BATCH, height))?.value === 'sealed';
+}
+
+function transaction(reader: Reader, record: BatchRecord, order_index: number): BatchTransaction {
+  const { envelope_id } = record.order[order_index]!;
+  const opened = record.opened[order_index]!;
+  const envelope = envelopeRecord(reader, envelope_id);
+  if (!opened.ok || envelope === undefined) throw new Error('what was executed was opened');
+  return {
+    envelope_id,
+    order_index,
+    raw: opened.raw,
+    tx_hash: opened.tx_hash,
+    sender: opened.sender,
+    tx_id: envelope.tx_id,
+    scheme: envelope.scheme,
+    epoch: envelope.epoch,
+    asset_refs: [...envelope.asset_refs],
+    priority_fee: envelope.priority_fee,
+    risk_level: envelope.risk_level,
+    requires_migration: envelope.requires_migration,
+    ciphertext_sha512: envelope.ciphertext_sha512,
+  };
+}
+
+function sealOf(reader: Reader, record: BatchRecord): Pick<BatchFile, 'slh_dsa_sig' | 'attestation'> {
+  const seal = record.sealed_by === null ? undefined : sealRecord(reader, record.sealed_by);
+  if (seal === undefined || seal.signed === null || record.leaf_index === null) {
+    return { slh_dsa_sig: null, attestation: null };
+  }
+  return {
+    slh_dsa_sig: {
+      algorithm: 'SLH-DSA-SHA2-256s',
+      signature: seal.signed.slh_dsa,
+      ml_dsa_signature: seal.signed.ml_dsa,
+      seal: seal.head,
+      leaf_index: record.leaf_index,
+      inclusion_path: inclusionProof(reader, record.leaf_index, seal.head.size),
+    },
+    attestation: seal.signed.attestation,
+  };
+}

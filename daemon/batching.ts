@@ -1,0 +1,231 @@
+// The stages of a batch from its order to its place in the log, as the steps that the runtime commits: `order` (cut),
+// `open`, `sign`. Each is a decision over records; what must be performed outside (threads, watermark) is in the two
+// performers at the end. DESIGN §3, §4.
+import assert from 'node:assert';
+import {
+  ALGORITHM_BIT,
+  BATCH_VERSION,
+  type BatchRefusal,
+  byNonce,
+  type Header,
+  ORDERING_MODES,
+  orderRoot,
+  refusedRoot,
+  txRoot,
+} from '../actors/batch.ts';
+import { batchDigest, ZERO_DIGEST } from '../actors/digest.ts';
+import { hex } from '../actors/encoding.ts';
+import { type OrderingPolicy, order, type Pending } from '../actors/ordering.ts';
+import { refusalCode } from '../actors/refusal.ts';
+import { unthreatened } from '../actors/risk.ts';
+import { BATCH_MACHINE_VERSION, batchMachine } from '../actors/sequencing.ts';
+import { EMPTY_ROOT } from '../actors/tree.ts';
+import { appendLog } from './log.ts';
+import {
+  type BatchRecord,
+  batchRecord,
+  type EnvelopeRecord,
+  envelopeRecord,
+  type Meta,
+  meta,
+  type OpenedRecord,
+  putMeta,
+} from './records.ts';
+import type { MachineKind, Step } from './runtime.ts';
+
+export const BATCH: MachineKind<typeof batchMachine> = {
+  name: 'batch',
+  version: BATCH_MACHINE_VERSION,
+  machine: batchMachine,
+};
+
+/** What a cut goes by; live settings, read anew each time. */
+export interface CutPolicy {
+  readonly ordering: OrderingPolicy;
+  readonly max_transactions_per_batch: number;
+  readonly open_max: number;
+  readonly hybrid_ecdsa: boolean;
+}
+
+const ZERO = hex(ZERO_DIGEST);
+
+/**
+ * Fixes the next batch's order over what may be known before anything is opened.
+ *
+ * @param pending  of the mempool
+ * @param now_ms   the header's time, unless the batch before is later
+ * @returns        what was taken; empty when nothing was pending, and then nothing is written
+ */
+export function cut(step: Step, pending: Iterable<Pending>, policy: CutPolicy, now_ms: number): Pending[] {
+  const heights = meta(step, 'heights');
+  const height = heights.cut;
+  const taken = order(pending, policy.ordering, height, policy.max_transactions_per_batch);
+  if (taken.length === 0) return taken;
+  const timestamp_ms = Math.max(now_ms, heights.timestamp_ms);
+  const record: BatchRecord = {
+    height,
+    epoch: meta(step, 'epoch').active,
+    timestamp_ms,
+    ordering_mode: ORDERING_MODES.indexOf(policy.ordering.mode),
+    algorithms:
+      ALGORITHM_BIT['ML-DSA-87'] | ALGORITHM_BIT['SLH-DSA-SHA2-256s'] | (policy.hybrid_ecdsa ? ALGORITHM_BIT.ECDSA : 0),
+    risk: unthreatened(timestamp_ms),
+    places: taken.length,
+    order: [],
+    opened: [],
+    header: null,
+    digest: null,
+    execution: [],
+    refused: [],
+    ml_dsa: null,
+    ecdsa: null,
+    leaf_index: null,
+    sealed_by: null,
+  };
+  putMeta(step, 'heights', { ...heights, cut: height + 1, timestamp_ms });
+  commitOrder(step, record, taken);
+  step.begin(BATCH, height, { height });
+  return taken;
+}
+
+/** Appends to a batch's order and takes the envelopes out of the queue. */
+function commitOrder(step: Step, record: BatchRecord, taken: readonly Pending[]): void {
+  const added = taken.map(({ envelope_id, admission_sequence }) => ({
+    envelope_id,
+    admission_sequence: String(admission_sequence),
+  }));
+  for (const { envelope_id, admission_sequence } of taken) {
+    step.remove('pending', admission_sequence);
+    putOutcome(step, envelope_id, { status: 'ordered', height: record.height });
+  }
+  const mempool = meta(step, 'mempool');
+  putMeta(step, 'mempool', { ...mempool, count: mempool.count - taken.length });
+  step.put('batches', record.height, { ...record, order: [...record.order, ...added] });
+  step.journal('txs_ordered', { height: record.height, from: record.order.length, order: added }, record.timestamp_ms);
+}
+
+/**
+ * Takes what opening yielded. Where refusals left places free and there is more to try, the order grows and the new part
+ * is opened next; otherwise the header is made and its digest may be signed, by the watermark, once.
+ *
+ * @param outcomes  for `order.slice(opened.length)`
+ * @returns         what was taken from the queue, whether the batch is complete, and what became of the envelopes
+ */
+export function settleOpened(
+  step: Step,
+  height: number,
+  outcomes: readonly OpenedRecord[],
+  pending: Iterable<Pending>,
+  policy: CutPolicy,
+  log: Meta['genesis'],
+): { taken: Pending[]; complete: boolean; judged: { envelope_id: string; refused: boolean }[] } {
+  const before = batchRecord(step, height);
+  const record = { ...before, opened: [...before.opened, ...refuseReplays(step, before.opened, outcomes)] };
+  assert(record.opened.length === record.order.length, 'every ordered envelope was opened or refused');
+  const judged = record.order.slice(before.opened.length).map(({ envelope_id }, i) => ({
+    envelope_id,
+    refused: !record.opened[before.opened.length + i]!.ok,
+  }));
+
+  const free = record.places - record.opened.filter((outcome) => outcome.ok).length;
+  const tries = Math.min(free, policy.open_max - record.order.length);
+  const taken = tries > 0 ? order(pending, policy.ordering, height, tries) : [];
+  if (taken.length > 0) {
+    commitOrder(step, record, taken);
+    step.send(BATCH, height, { type: 'ordered' });
+    return { taken, complete: false, judged };
+  }
+  complete(step, record, log);
+  return { taken, complete: true, judged };
+}
+
+/** A hash that was sequenced before, or stands earlier in this batch, is a replay. */
+function refuseReplays(
+  step: Step,
+  earlier: readonly OpenedRecord[],
+  outcomes: readonly OpenedRecord[],
+): OpenedRecord[] {
+  const seen = new Set(earlier.flatMap((outcome) => (outcome.ok ? [outcome.tx_hash] : [])));
+  return outcomes.map((outcome) => {
+    if (!outcome.ok) return outcome;
+    if (seen.has(outcome.tx_hash) || step.get('hashes', outcome.tx_hash) !== undefined) {
+      return { ok: false, reason: 'replayed' };
+    }
+    seen.add(outcome.tx_hash);
+    return outcome;
+  });
+}
+
+function complete(step: Step, record: BatchRecord, log: Meta['genesis']): void {
+  const { height } = record;
+  const heights = meta(step, 'heights');
+  assert(heights.opened === height, 'headers are made in height order');
+  const refused: BatchRefusal[] = [];
+  const opened = record.order.flatMap(({ envelope_id }, order_index) => {
+    const outcome = record.opened[order_index]!;
+    if (outcome.ok) return [{ ...outcome, envelope_id, order_index, nonce: BigInt(outcome.nonce) }];
+    refused.push({ envelope_id, code: refusalCode(outcome.reason), reason: outcome.reason });
+    return [];
+  });
+  const transactions = byNonce(opened);
+  const header: Header = {
+    version: BATCH_VERSION,
+    chain_id: log.chain_id,
+    log_id: log.log_id,
+    height,
+    parent_digest: heights.parent_digest,
+    block_number: String(height),
+    timestamp_ms: record.timestamp_ms,
+    epoch: record.epoch,
+    order_count: record.order.length,
+    order_root: hex(orderRoot(record.order)),
+    tx_count: transactions.length,
+    tx_root: hex(txRoot(transactions)),
+    refused_root: hex(refusedRoot(refused)),
+    assets_root: hex(EMPTY_ROOT),
+    risk_score: record.risk.score,
+    ordering_mode: record.ordering_mode,
+    algorithms: record.algorithms,
+    checkpoint_digest: ZERO,
+  };
+  const digest = hex(batchDigest(header));
+
+  transactions.forEach(({ envelope_id, tx_hash, sender }, index) => {
+    step.put('hashes', tx_hash, { height, index, envelope_id });
+    putOutcome(step, envelope_id, { status: 'sequenced', height, index, tx_hash, sender });
+  });
+  for (const { envelope_id, code } of refused) putOutcome(step, envelope_id, { status: 'refused', height, code });
+  const execution = transactions.map(({ order_index }) => order_index);
+  step.put('batches', height, { ...record, header, digest, execution, refused });
+  step.put('batch_ids', digest, { height });
+  step.put('watermarks', `batch/${height}`, { digest });
+  putMeta(step, 'heights', { ...heights, opened: height + 1, parent_digest: digest });
+  step.send(BATCH, height, { type: 'opened' });
+}
+
+/** The batch is `signed`: its digest joins the log. */
+export function settleSigned(
+  step: Step,
+  height: number,
+  signed: { ml_dsa: string; ecdsa: string | null },
+  now_ms: number,
+): void {
+  const record = batchRecord(step, height);
+  const heights = meta(step, 'heights');
+  assert(heights.signed === height && record.digest !== null, 'batches join the log in height order');
+  const leaf_index = appendLog(step, 'batch', record.digest);
+  const ecdsa =
+    signed.ecdsa === null ? null : ({ algorithm: 'ECDSA-secp256k1-EIP712', signature: signed.ecdsa } as const);
+  step.put('batches', height, { ...record, ml_dsa: signed.ml_dsa, ecdsa, leaf_index });
+  putMeta(step, 'heights', { ...heights, signed: height + 1 });
+  step.send(BATCH, height, { type: 'signed' });
+  const { execution, refused, digest, epoch } = record;
+  const entry = { height, batch_id: digest, leaf_index, epoch, tx_count: execution.length, refused };
+  step.journal('batch_created', entry, now_ms);
+}
+
+function putOutcome(step: Step, envelope_id: string, outcome: EnvelopeRecord['outcome']): void {
+  const record = envelopeRecord(step, envelope_id);
+  assert(record !== undefined, 'what is ordered was admitted');
+  step.put('envelopes', envelope_id, { ...record, outcome });
+}

@@ -1,0 +1,175 @@
+// When batches are cut, and how they are opened (DESIGN §3 "Cut", "Order"). The only room that takes envelopes out of the
+// queue: a cut and the growth of an order run one after the other, so no envelope is in two batches. It cuts when the
+// interval has passed with something pending, at once when `batch_size` are, and waits while `in_flight_max` batches are
+// on their way to their signatures, so that under load batches grow instead of queues.
+import assert from 'node:assert';
+import { envelopeInfo } from '../actors/digest.ts';
+import { hex } from '../actors/encoding.ts';
+import { claimsAad } from '../actors/envelope.ts';
+import type { Pending } from '../actors/ordering.ts';
+import type { OpeningKeys } from '../workers/open.ts';
+import type { Pool } from '../workers/pool.ts';
+import { type CutPolicy, cut, settleOpened } from './batching.ts';
+import { Fault } from './fault.ts';
+import { runJob } from './job.ts';
+import type { Mempool } from './mempool.ts';
+import { batchRecord, envelopeRecord, type Meta, meta, type OpenedRecord } from './records.ts';
+import type { Performer, Runtime } from './runtime.ts';
+import type { Store } from './store.ts';
+
+export interface CutterOptions extends CutPolicy {
+  readonly batch_interval_ms: number;
+  readonly batch_size: number;
+  readonly in_flight_max: number;
+}
+
+interface Modules {
+  readonly runtime: Runtime;
+  readonly store: Store;
+  readonly mempool: Mempool;
+  readonly pool: Pool;
+  readonly log: Meta['genesis'];
+  readonly keys: () => readonly OpeningKeys[];
+  readonly options: () => CutterOptions;
+  readonly now: () => number;
+  /** An envelope of this client's turned out to be refused. */
+  readonly onRefused: (client: string) => void;
+  readonly onFault: (error: Fault) => void;
+  readonly fatal: (error: unknown) => void;
+}
+
+export class Cutter {
+  readonly #modules: Modules;
+  #timer: NodeJS.Timeout | undefined;
+  #cutting: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(modules: Modules) {
+    this.#modules = modules;
+  }
+
+  /** Something was admitted, or a batch has left the way: looks whether a cut is due. */
+  wake(): void {
+    const { mempool, options } = this.#modules;
+    if (this.#stopped || this.#cutting !== undefined || mempool.size === 0) return;
+    const { batch_interval_ms, batch_size } = options();
+    if (mempool.size >= batch_size && this.#hasRoom()) this.#begin();
+    else this.#timer ??= setTimeout(() => this.#due(), batch_interval_ms);
+  }
+
+  /** Cuts now, whatever the interval; resolves with the height, or undefined when nothing is pending. */
+  async cutNow(): Promise<number | undefined> {
+    while (this.#cutting !== undefined) await this.#cutting;
+    if (this.#modules.mempool.size === 0 || this.#stopped) return undefined;
+    const height = meta(this.#modules.store, 'heights').cut;
+    this.#begin();
+    await this.#cutting;
+    return height;
+  }
+
+  /** No more cuts; batches on their way go on. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    await this.#cutting;
+  }
+
+  /** Opens a batch's envelopes on the threads. Those of a later round are settled in the same turn. */
+  performer(in_flight_max: number, timeout_ms: number): Performer<OpenedRecord[]> {
+    return {
+      kind: 'open',
+      concurrency: in_flight_max,
+      timeout_ms,
+      first: (reader) => meta(reader, 'heights').opened,
+      perform: (height, signal) => this.#open(height, signal),
+      settle: (step, height, outcomes) => {
+        const { mempool, options, log, onRefused } = this.#modules;
+        const settled = settleOpened(step, height, outcomes, mempool.entries(), options(), log);
+        mempool.take(settled.taken);
+        return {
+          next: settled.complete ? height + 1 : height,
+          done: () => {
+            for (const { envelope_id, refused } of settled.judged) {
+              const client = mempool.takeClient(envelope_id);
+              if (refused && client !== undefined) onRefused(client);
+            }
+            this.wake();
+          },
+          undo: () => mempool.giveBack(settled.taken),
+        };
+      },
+    };
+  }
+
+  #due(): void {
+    this.#timer = undefined;
+    if (this.#stopped || this.#cutting !== undefined || this.#modules.mempool.size === 0) return;
+    // With no room, the batch that leaves the way wakes us.
+    if (this.#hasRoom()) this.#begin();
+  }
+
+  #hasRoom(): boolean {
+    const { cut, signed } = meta(this.#modules.store, 'heights');
+    return cut - signed < this.#modules.options().in_flight_max;
+  }
+
+  #begin(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#cutting = this.#cut().finally(() => {
+      this.#cutting = undefined;
+      this.wake();
+    });
+  }
+
+  async #cut(): Promise<void> {
+    const { runtime, mempool, options, now, onFault, fatal } = this.#modules;
+    let taken: Pending[] = [];
+    try {
+      await runtime.commit((step) => {
+        taken = cut(step, mempool.entries(), options(), now());
+        mempool.take(taken);
+      });
+    } catch (error) {
+      mempool.giveBack(taken);
+      // The interval tries again.
+      if (error instanceof Fault) onFault(error);
+      else fatal(error);
+    }
+  }
+
+  async #open(height: number, signal: AbortSignal): Promise<OpenedRecord[]> {
+    const { store, pool, log, keys } = this.#modules;
+    const record = batchRecord(store, height);
+    const envelopes = record.order.slice(record.opened.length).map(({ envelope_id }) => {
+      const envelope = envelopeRecord(store, envelope_id);
+      const ciphertext = store.get('ciphertexts', envelope_id);
+      assert(envelope !== undefined && ciphertext !== undefined, 'what is ordered was admitted');
+      const { scheme, epoch, priority_fee } = envelope;
+      const info = envelopeInfo({ chain_id: log.chain_id, log_id: log.log_id, epoch });
+      const id = envelope_id as `0x${string}`;
+      return {
+        envelope_id: id,
+        scheme,
+        epoch,
+        ciphertext,
+        aad: claimsAad(envelope, log),
+        info,
+        priority_fee: BigInt(priority_fee),
+      };
+    });
+    const task = { chain_id: BigInt(log.chain_id), keys: keys(), envelopes };
+    const outcomes = await runJob(pool, 'open', task, signal);
+    return outcomes.map((outcome) =>
+      outcome.ok
+        ? {
+            ok: true,
+            raw: hex(outcome.raw),
+            tx_hash: outcome.tx_hash,
+            sender: outcome.sender,
+            nonce: String(outcome.nonce),
+          }
+        : { ok: false, reason: outcome.code },
+    );
+  }
+}

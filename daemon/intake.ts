@@ -1,0 +1,178 @@
+// Admission (DESIGN §3): an envelope becomes durable, gets its place in the queue and a signed receipt, in one commit shared
+// with whatever else arrived. The API and the library call it. Nothing is acknowledged before it is durable, and what is
+// refused changes nothing.
+import { type KeyObject, sign } from 'node:crypto';
+import { receiptDigest } from '../actors/digest.ts';
+import { base64, hex } from '../actors/encoding.ts';
+import { type Envelope, identify } from '../actors/envelope.ts';
+import { admits, type EpochState } from '../actors/epoch.ts';
+import { feeGwei, NO_ASSETS, orderByHeight, type Pending } from '../actors/ordering.ts';
+import type { Receipt } from '../actors/receipt.ts';
+import { Fault } from './fault.ts';
+import type { Mempool } from './mempool.ts';
+import { type EnvelopeRecord, envelopeRecord, type Meta, meta, putMeta } from './records.ts';
+import { machineId, type Runtime, type Step } from './runtime.ts';
+import type { Store } from './store.ts';
+
+export type Admission =
+  | { readonly ok: true; readonly envelope_id: string; readonly tx_id: string | null; readonly receipt: Receipt }
+  | { readonly ok: false; readonly code: 'mempool_full'; readonly retry_after_s: number }
+  | {
+      readonly ok: false;
+      readonly code: 'epoch_not_accepted';
+      readonly current_epoch: number;
+      readonly keyset_digest: string;
+    }
+  | {
+      readonly ok: false;
+      readonly code: 'draining' | 'store_unavailable' | 'disk_low';
+      readonly retry_after_s: number;
+    };
+
+export interface IntakeOptions {
+  readonly capacity: number;
+  readonly retry_after_s: number;
+  readonly batch_size: number;
+  readonly age_max_cuts: number;
+}
+
+export class Intake {
+  readonly #runtime: Runtime;
+  readonly #store: Store;
+  readonly #mempool: Mempool;
+  readonly #log: Meta['genesis'];
+  readonly #receiptKey: KeyObject;
+  readonly #active: { epoch: number; digest: string };
+  readonly #options: () => IntakeOptions;
+  readonly #now: () => number;
+  #draining = false;
+
+  constructor(modules: {
+    runtime: Runtime;
+    store: Store;
+    mempool: Mempool;
+    log: Meta['genesis'];
+    receiptKey: KeyObject;
+    active: { epoch: number; digest: string };
+    options: () => IntakeOptions;
+    now: () => number;
+  }) {
+    this.#runtime = modules.runtime;
+    this.#store = modules.store;
+    this.#mempool = modules.mempool;
+    this.#log = modules.log;
+    this.#receiptKey = modules.receiptKey;
+    this.#active = modules.active;
+    this.#options = modules.options;
+    this.#now = modules.now;
+  }
+
+  /** From now on nothing is admitted. */
+  drain(): void {
+    this.#draining = true;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  /**
+   * @param envelope  validated by its schema
+   * @param client    who is charged if it can't be opened; undefined for callers inside the process
+   */
+  async admit(envelope: Envelope, client?: string): Promise<Admission> {
+    const { capacity, retry_after_s, batch_size, age_max_cuts } = this.#options();
+    if (this.#draining) return { ok: false, code: 'draining', retry_after_s };
+    const { writable, reason } = this.#store.state();
+    if (!writable) return { ok: false, code: 'store_unavailable', retry_after_s };
+    if (reason === 'disk_low') return { ok: false, code: 'disk_low', retry_after_s };
+    if (!this.#accepts(envelope.epoch)) {
+      return {
+        ok: false,
+        code: 'epoch_not_accepted',
+        current_epoch: this.#active.epoch,
+        keyset_digest: this.#active.digest,
+      };
+    }
+    const identity = identify(envelope, this.#log);
+    const id = hex(identity.envelope_id);
+    let admitted: Pending | undefined;
+    const act = (step: Step): Admission => {
+      admitted = undefined;
+      const known = envelopeRecord(step, id);
+      if (known !== undefined)
+        return { ok: true, envelope_id: id, tx_id: envelope.tx_id ?? null, receipt: known.receipt };
+      const { count, next_sequence } = meta(step, 'mempool');
+      if (count >= capacity) return { ok: false, code: 'mempool_full', retry_after_s };
+      const { cut } = meta(step, 'heights');
+      const at_ms = this.#now();
+      const receipt = this.#receipt(id, next_sequence, at_ms, orderByHeight(cut, count, batch_size, age_max_cuts));
+      putMeta(step, 'mempool', { count: count + 1, next_sequence: next_sequence + 1 });
+      admitted = pendingOf(id, envelope, next_sequence, cut);
+      step.put('pending', next_sequence, admitted);
+      step.put('envelopes', id, recordOf(envelope, hex(identity.ciphertext_sha512), receipt));
+      step.put('ciphertexts', id, identity.ciphertext);
+      step.journal(
+        'tx_submitted',
+        { envelope_id: id, admission_sequence: String(next_sequence), epoch: envelope.epoch },
+        at_ms,
+      );
+      return { ok: true, envelope_id: id, tx_id: envelope.tx_id ?? null, receipt };
+    };
+    try {
+      const admission = await this.#runtime.commit(act);
+      if (admitted !== undefined) this.#mempool.add(admitted, client);
+      return admission;
+    } catch (error) {
+      // Nothing was acknowledged; the client may try again when the store can write.
+      if (error instanceof Fault) return { ok: false, code: 'store_unavailable', retry_after_s };
+      throw error;
+    }
+  }
+
+  #accepts(epoch: number): boolean {
+    const kept = this.#store.get('machines', machineId({ name: 'epoch' }, epoch));
+    return kept !== undefined && admits(kept.value as EpochState);
+  }
+
+  /** Signed before it is durable, which nobody sees: it leaves this room only afterwards. */
+  #receipt(envelope_id: string, sequence: number, timestamp_ms: number, order_by_height: number): Receipt {
+    const promise = {
+      log_id: this.#log.log_id,
+      envelope_id,
+      admission_sequence: String(sequence),
+      timestamp_ms,
+      epoch: this.#active.epoch,
+      order_by_height: String(order_by_height),
+    };
+    const signature = sign(null, receiptDigest(promise), this.#receiptKey);
+    return { ...promise, algorithm: 'Ed25519', signature: base64(signature) };
+  }
+}
+
+function pendingOf(envelope_id: string, envelope: Envelope, admission_sequence: number, admitted_cut: number): Pending {
+  return {
+    envelope_id,
+    admission_sequence,
+    admitted_cut,
+    fee_gwei: feeGwei(envelope.priority_fee),
+    risk_level: envelope.risk_level,
+    requires_migration: false,
+    assets: NO_ASSETS,
+  };
+}
+
+function recordOf(envelope: Envelope, ciphertext_sha512: string, receipt: Receipt): EnvelopeRecord {
+  return {
+    tx_id: envelope.tx_id ?? null,
+    scheme: envelope.scheme,
+    epoch: envelope.epoch,
+    asset_refs: envelope.asset_refs,
+    priority_fee: envelope.priority_fee,
+    risk_level: envelope.risk_level,
+    requires_migration: envelope.requires_migration,
+    ciphertext_sha512,
+    receipt,
+    outcome: { status: 'pending' },
+  };
+}

@@ -1,0 +1,166 @@
+// The one place that derives keys (DESIGN §5): HKDF-SHA-512 with the path as info, from what the key source gives. Out come
+// public keys as bytes and private ones as handles, which threads can use without seeing bytes; every intermediate is off
+// the V8 heap and wiped.
+import { createECDH, createPrivateKey, createPublicKey, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
+import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
+import { keysetDigest } from '../../actors/digest.ts';
+import { base64, hex } from '../../actors/encoding.ts';
+import { KEY_SOURCES, type Keyset } from '../../actors/keyset.ts';
+import { type EciesHandle, eciesKey } from '../../workers/ecies.ts';
+import { type XWingHandle, xwingKey } from '../../workers/xwing.ts';
+import { Fault } from '../fault.ts';
+import type { KeySource } from './source.ts';
+
+/** SEC 2 §2.4.1. */
+const SECP256K1_ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
+
+const ED25519_PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex');
+
+/** The private half of an epoch, as handles; `secp256k1` is a secret key object of 32 bytes. */
+export interface EpochKeys {
+  readonly epoch: number;
+  readonly ml_dsa_87: KeyObject;
+  readonly slh_dsa_sha2_256s: KeyObject;
+  readonly secp256k1: KeyObject | null;
+  readonly receipt: KeyObject;
+  readonly x_wing: XWingHandle;
+  readonly ecies: EciesHandle;
+  /** The public half, all but what the log and the clock decide. */
+  readonly public: Omit<Keyset, 'chain_id' | 'log_id' | 'epoch' | 'key_source' | 'not_before_ms'>;
+}
+
+export const path = (role: string, algorithm: string, epoch: number): string =>
+  `aegis/${role}/${algorithm}/epoch/${epoch}`;
+
+/** The role `store`: seals records at rest. It belongs to no epoch, so it stands before the first. */
+export async function storeKey(source: KeySource): Promise<KeyObject> {
+  return secret(source, path('store', 'aes-256-gcm', 0), 32, (bytes) => createSecretKey(bytes));
+}
+
+/** Costs most of a second once: SLH-DSA's public root is 2^8 WOTS+ keys (FIPS 205 §9.1). */
+export async function deriveEpoch(source: KeySource, epoch: number, hybrid_ecdsa: boolean): Promise<EpochKeys> {
+  const at = <T>(role: string, algorithm: string, length: number, use: (bytes: Uint8Array) => T) =>
+    secret(source, path(role, algorithm, epoch), length, use);
+
+  const ml_dsa_87 = await at('batch', 'ml-dsa-87', 32, (seed) =>
+    createPrivateKey({ key: Buffer.from(seed.buffer), format: 'raw-seed', asymmetricKeyType: 'ml-dsa-87' }),
+  );
+  const slh_dsa_sha2_256s = await at('batch', 'slh-dsa-sha2-256s', 96, slhDsa);
+  const secp256k1 = hybrid_ecdsa ? await at('batch', 'secp256k1', 48, secp256k1Key) : null;
+  const receipt = await at('receipt', 'ed25519', 32, ed25519);
+  const x_wing = await at('envelope', 'x-wing', 32, xwingKey);
+  const ecies = await at('envelope', 'secp256k1', 48, (wide) => withScalar(wide, eciesKey));
+  const names = await at('names', 'secp256k1', 48, (wide) => withScalar(wide, publicPoint));
+  const handover = await at('handover', 'x-wing', 32, xwingKey);
+
+  return {
+    epoch,
+    ml_dsa_87,
+    slh_dsa_sha2_256s,
+    secp256k1: secp256k1?.key ?? null,
+    receipt,
+    x_wing: x_wing.handle,
+    ecies: ecies.handle,
+    public: {
+      ml_dsa_87: raw(ml_dsa_87),
+      slh_dsa_sha2_256s: raw(slh_dsa_sha2_256s),
+      secp256k1: secp256k1 === null ? null : base64(secp256k1.point),
+      x_wing: base64(x_wing.publicKey),
+      ecies: base64(ecies.publicKey),
+      names: base64(names),
+      receipt: raw(receipt),
+      handover: base64(handover.publicKey),
+      tls: null,
+    },
+  };
+}
+
+/** The published keyset of derived keys, and its digest as 0x-hex. */
+export function keysetOf(
+  keys: EpochKeys,
+  source: KeySource['name'],
+  log: { chain_id: string; log_id: string },
+  not_before_ms: number,
+): { keyset: Keyset; digest: string } {
+  const keyset: Keyset = {
+    chain_id: log.chain_id,
+    log_id: log.log_id,
+    epoch: keys.epoch,
+    key_source: KEY_SOURCES.indexOf(source),
+    not_before_ms,
+    ...keys.public,
+  };
+  return { keyset, digest: hex(keysetDigest(keyset)) };
+}
+
+/** HKDF-SHA-512 (RFC 5869), empty salt, info = path. */
+async function secret<T>(source: KeySource, path: string, length: number, use: (bytes: Uint8Array) => T): Promise<T> {
+  const material = await source.material(path);
+  const bytes = new Uint8Array(hkdfSync('sha512', material, new Uint8Array(0), path, length));
+  try {
+    return use(bytes);
+  } finally {
+    material.fill(0);
+    bytes.fill(0);
+  }
+}
+
+/**
+ * OpenSSL takes an SLH-DSA private key only whole and believes its PK.root, so noble computes that from the seeds (FIPS 205
+ * §9.1) and the pair is checked.
+ */
+function slhDsa(seed: Uint8Array): KeyObject {
+  const { secretKey, publicKey } = slh_dsa_sha2_256s.keygen(seed);
+  try {
+    const key = createPrivateKey({
+      key: Buffer.from(secretKey.buffer, secretKey.byteOffset, secretKey.length),
+      format: 'raw-private',
+      asymmetricKeyType: 'slh-dsa-sha2-256s',
+    });
+    if (raw(key) !== base64(publicKey))
+      throw new Fault({ code: 'key_source_failed', reason: 'SLH-DSA key halves differ' });
+    return key;
+  } finally {
+    secretKey.fill(0);
+  }
+}
+
+function secp256k1Key(wide: Uint8Array): { key: KeyObject; point: Uint8Array } {
+  return withScalar(wide, (scalar) => ({ key: createSecretKey(scalar), point: publicPoint(scalar) }));
+}
+
+function ed25519(seed: Uint8Array): KeyObject {
+  const der = Buffer.from(new ArrayBuffer(ED25519_PKCS8.length + 32));
+  der.set(ED25519_PKCS8);
+  der.set(seed, ED25519_PKCS8.length);
+  try {
+    return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
+  } finally {
+    der.fill(0);
+  }
+}
+
+/** FIPS 186-5 §A.2.1: 48 bytes reduced, so that the bias is below 2^-128; never zero. */
+function withScalar<T>(wide: Uint8Array, use: (scalar: Uint8Array) => T): T {
+  let value = 0n;
+  for (const byte of wide) value = (value << 8n) | BigInt(byte);
+  value = (value % (SECP256K1_ORDER - 1n)) + 1n;
+  const scalar = new Uint8Array(new ArrayBuffer(32));
+  for (let i = 31; i >= 0; i--, value >>= 8n) scalar[i] = Number(value & 0xffn);
+  try {
+    return use(scalar);
+  } finally {
+    scalar.fill(0);
+  }
+}
+
+/** SEC 1 §2.3.3, 65 bytes uncompressed. */
+function publicPoint(scalar: Uint8Array): Uint8Array {
+  const ecdh = createECDH('secp256k1');
+  ecdh.setPrivateKey(scalar);
+  return new Uint8Array(ecdh.getPublicKey());
+}
+
+function raw(key: KeyObject): string {
+  return base64(new Uint8Array(createPublicKey(key as never).export({ format: 'raw-public' } as never)));
+}

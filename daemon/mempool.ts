@@ -1,0 +1,54 @@
+// The pending envelopes in memory: a mirror of the table `pending`, which is the truth, so that ordering never scans the
+// disk. Entries come in after their commit; those that an ordering step takes are held until that step is durable, so that
+// no two steps take one envelope and a failed step gives them back.
+import type { Pending } from '../actors/ordering.ts';
+import type { Reader } from './store.ts';
+
+/** A range at most; the table is read in pages at boot. */
+const PAGE = 10_000;
+
+export class Mempool {
+  readonly #pending = new Map<number, Pending>();
+  readonly #clients = new Map<string, string>();
+
+  static load(reader: Reader): Mempool {
+    const mempool = new Mempool();
+    for (let start = 0; ; ) {
+      const page = [...reader.range('pending', { start, limit: PAGE })];
+      for (const [, pending] of page) mempool.add(pending as Pending);
+      if (page.length < PAGE) return mempool;
+      start = page.at(-1)![0] + 1;
+    }
+  }
+
+  get size(): number {
+    return this.#pending.size;
+  }
+
+  /** @param client  who pays if it can't be opened; forgotten at a restart */
+  add(pending: Pending, client?: string): void {
+    this.#pending.set(pending.admission_sequence, pending);
+    if (client !== undefined) this.#clients.set(pending.envelope_id, client);
+  }
+
+  entries(): Iterable<Pending> {
+    return this.#pending.values();
+  }
+
+  /** Out of the queue, so that nothing else orders them. */
+  take(entries: readonly Pending[]): void {
+    for (const entry of entries) this.#pending.delete(entry.admission_sequence);
+  }
+
+  /** Back into the queue, because the step that took them did not become durable. */
+  giveBack(entries: readonly Pending[]): void {
+    for (const entry of entries) this.#pending.set(entry.admission_sequence, entry);
+  }
+
+  /** Who submitted an envelope, once: the answer is forgotten with the question. */
+  takeClient(envelope_id: string): string | undefined {
+    const client = this.#clients.get(envelope_id);
+    this.#clients.delete(envelope_id);
+    return client;
+  }
+}

@@ -1,0 +1,130 @@
+// The shapes of the records that several rooms of the daemon share, and typed access to the singletons of the table `meta`.
+// What only one room writes is typed there.
+
+import type { BatchFile, BatchRefusal, Header, Ordered, RiskAssessment } from '../actors/batch.ts';
+import type { Scheme } from '../actors/envelope.ts';
+import type { Keyset } from '../actors/keyset.ts';
+import type { Attestation } from '../actors/quote.ts';
+import type { Receipt } from '../actors/receipt.ts';
+import type { Refusal } from '../actors/refusal.ts';
+import type { Head } from '../actors/seal.ts';
+import type { Reader, Transaction } from './store.ts';
+
+/** `meta`: one record a name. Counters are the next number to give. */
+export interface Meta {
+  /** Drawn once, when the store is made. */
+  genesis: { chain_id: string; log_id: string; created_at_ms: number };
+  mempool: { count: number; next_sequence: number };
+  /** How far the heights have come, and the digest and time that the next header continues from. */
+  heights: { cut: number; opened: number; signed: number; parent_digest: string; timestamp_ms: number };
+  /** Leaves in the log, and how many of them the newest seal covers. `sealing` is the size that a seal is owed for. */
+  log: { size: number; sealed: number; sealing: number | null };
+  epoch: { active: number };
+}
+
+export function meta<Name extends keyof Meta>(reader: Reader, name: Name): Meta[Name] {
+  const record = reader.get('meta', name);
+  if (record === undefined) throw new Error(`the store has no ${name} record`);
+  return record as Meta[Name];
+}
+
+export function putMeta<Name extends keyof Meta>(tx: Transaction, name: Name, value: Meta[Name]): void {
+  tx.put('meta', name, value);
+}
+
+/** `envelopes`: an admitted envelope, less its ciphertext, and what became of it. */
+export interface EnvelopeRecord {
+  readonly tx_id: string | null;
+  readonly scheme: Scheme;
+  readonly epoch: number;
+  readonly asset_refs: readonly string[];
+  readonly priority_fee: string;
+  readonly risk_level: number;
+  readonly requires_migration: boolean;
+  readonly ciphertext_sha512: string;
+  readonly receipt: Receipt;
+  readonly outcome: Outcome;
+}
+
+export type Outcome =
+  | { readonly status: 'pending' }
+  | { readonly status: 'ordered'; readonly height: number }
+  | {
+      readonly status: 'sequenced';
+      readonly height: number;
+      readonly index: number;
+      readonly tx_hash: string;
+      readonly sender: string;
+    }
+  | { readonly status: 'refused'; readonly height: number; readonly code: number };
+
+export const envelopeRecord = (reader: Reader, envelope_id: string): EnvelopeRecord | undefined =>
+  reader.get('envelopes', envelope_id) as EnvelopeRecord | undefined;
+
+/** An ordered envelope after opening, in committed order. */
+export type OpenedRecord =
+  | {
+      readonly ok: true;
+      readonly raw: string;
+      readonly tx_hash: string;
+      readonly sender: string;
+      readonly nonce: string;
+    }
+  | { readonly ok: false; readonly reason: Refusal };
+
+/** `batches`: grows with its stages; transactions are joined with their envelopes when the file is written. */
+export interface BatchRecord {
+  readonly height: number;
+  readonly epoch: number;
+  readonly timestamp_ms: number;
+  readonly ordering_mode: number;
+  readonly algorithms: number;
+  readonly risk: RiskAssessment;
+  /** How many places the batch has; refused envelopes take none. */
+  readonly places: number;
+  readonly order: readonly Ordered[];
+  /** As long as `order` once all are opened. */
+  readonly opened: readonly OpenedRecord[];
+  /** From `signing` on. `execution` holds indices into `order`. */
+  readonly header: Header | null;
+  readonly digest: string | null;
+  readonly execution: readonly number[];
+  readonly refused: readonly BatchRefusal[];
+  /** From `sealing` on. */
+  readonly ml_dsa: string | null;
+  readonly ecdsa: BatchFile['ecdsa_sig'];
+  readonly leaf_index: number | null;
+  /** Size of the first seal that covers it. */
+  readonly sealed_by: number | null;
+}
+
+export function batchRecord(reader: Reader, height: number): BatchRecord {
+  const record = reader.get('batches', height);
+  if (record === undefined) throw new Error(`the store has no batch ${height}`);
+  return record as BatchRecord;
+}
+
+/** `seals`: a head that is being or has been sealed. */
+export interface SealRecord {
+  readonly head: Head;
+  readonly digest: string;
+  readonly not_after_ms: number;
+  readonly signed: {
+    readonly slh_dsa: string;
+    readonly ml_dsa: string;
+    readonly attestation: Attestation;
+  } | null;
+}
+
+export const sealRecord = (reader: Reader, size: number): SealRecord | undefined =>
+  reader.get('seals', size) as SealRecord | undefined;
+
+/** `keysets`. */
+export interface KeysetRecord {
+  readonly keyset: Keyset;
+  readonly digest: string;
+  readonly leaf_index: number;
+}
+
+export const keysetRecord = (reader: Reader, epoch: number): KeysetRecord | undefined =>
+  reader.get('keysets', epoch) as KeysetRecord | undefined;

@@ -1,0 +1,177 @@
+// Seals heads of the log (DESIGN §3 "Why a log"): one SLH-DSA-SHA2-256s signature, one of ML-DSA-87 and one quote for
+// all that has joined the log since the last. One seal is made at a time, at most one every `seal.interval_ms`, and only when
+// the log has grown. A head that was promised before a crash is finished first, under the same digest.
+import assert from 'node:assert';
+import { sealDigest } from '../actors/digest.ts';
+import { base64, fromHex, hex } from '../actors/encoding.ts';
+import type { Keyset } from '../actors/keyset.ts';
+import type { Attestation } from '../actors/quote.ts';
+import { FRESHNESS, type Head, PROVIDER_BIT } from '../actors/seal.ts';
+import { LOG_KINDS } from '../actors/tree.ts';
+import type { Pool } from '../workers/pool.ts';
+import type { Attester } from './attester.ts';
+import { BATCH } from './batching.ts';
+import { Fault } from './fault.ts';
+import { runJob } from './job.ts';
+import type { EpochKeys } from './keys/keyring.ts';
+import { logRoot } from './log.ts';
+import { batchRecord, type KeysetRecord, type Meta, meta, putMeta, type SealRecord, sealRecord } from './records.ts';
+import type { Performer, Runtime, Step } from './runtime.ts';
+import type { Store } from './store.ts';
+import type { Watermark } from './watermark.ts';
+
+interface Sealed {
+  readonly slh_dsa: string;
+  readonly ml_dsa: string;
+  readonly attestation: Attestation;
+}
+
+interface Modules {
+  readonly runtime: Runtime;
+  readonly store: Store;
+  readonly pool: Pool;
+  readonly attester: Attester;
+  readonly watermark: Watermark;
+  readonly keys: EpochKeys;
+  readonly keyset: KeysetRecord;
+  readonly log: Meta['genesis'];
+  readonly config_digest: string;
+  readonly interval_ms: () => number;
+  readonly now: () => number;
+  readonly onFault: (error: Fault) => void;
+  readonly fatal: (error: unknown) => void;
+}
+
+/** A log grows by a few entries a seal; more than this at once is a bug. */
+const COVERED_MAX = 100_000;
+
+export class Sealer {
+  readonly #modules: Modules;
+  #timer: NodeJS.Timeout | undefined;
+  #starting = false;
+  #stopped = false;
+  /** Monotonic, of the last start. */
+  #startedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(modules: Modules) {
+    this.#modules = modules;
+  }
+
+  /** The log may have grown, or a seal is done: looks whether the next is due. */
+  wake(): void {
+    if (this.#stopped || this.#starting || this.#timer !== undefined || !this.#grown()) return;
+    const wait_ms = this.#startedAt + this.#modules.interval_ms() - performance.now();
+    if (wait_ms > 0) this.#timer = setTimeout(() => this.#due(), wait_ms);
+    else this.#due();
+  }
+
+  /** Seals what there is without waiting for the interval, as at shutdown. */
+  hurry(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (!this.#starting && this.#grown()) this.#due();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+  }
+
+  performer(timeout_ms: number): Performer<Sealed> {
+    return {
+      kind: 'seal',
+      concurrency: 1,
+      timeout_ms,
+      perform: (size, signal) => this.#seal(size, signal),
+      settle: (step, size, sealed) => {
+        this.#settle(step, size, sealed);
+        return { done: () => this.wake() };
+      },
+    };
+  }
+
+  #grown(): boolean {
+    const { size, sealed, sealing } = meta(this.#modules.store, 'log');
+    return sealing === null && size > sealed;
+  }
+
+  #due(): void {
+    this.#timer = undefined;
+    this.#startedAt = performance.now();
+    this.#starting = true;
+    this.#start()
+      .catch((error: unknown) => {
+        if (error instanceof Fault) this.#modules.onFault(error);
+        else this.#modules.fatal(error);
+      })
+      .finally(() => {
+        this.#starting = false;
+        this.wake();
+      });
+  }
+
+  /** Promises a head: from here on this size has this digest and no other. */
+  #start(): Promise<void> {
+    const { runtime, attester, keyset, log, config_digest, now } = this.#modules;
+    return runtime.commit((step) => {
+      const state = meta(step, 'log');
+      if (state.sealing !== null || state.size === state.sealed) return;
+      const previous = sealRecord(step, state.sealed);
+      const timestamp_ms = Math.max(now(), previous?.head.timestamp_ms ?? 0);
+      const head: Head = {
+        log_id: log.log_id,
+        size: state.size,
+        root: logRoot(step, state.size),
+        timestamp_ms,
+        epoch: keyset.keyset.epoch,
+        keyset_digest: keyset.digest,
+        config_digest,
+        freshness: FRESHNESS.local,
+        providers: PROVIDER_BIT.primary,
+      };
+      const digest = hex(sealDigest(head));
+      const record: SealRecord = { head, digest, not_after_ms: attester.notAfter(timestamp_ms), signed: null };
+      step.put('seals', state.size, record);
+      step.put('watermarks', `head/${state.size}`, { digest });
+      putMeta(step, 'log', { ...state, sealing: state.size });
+      step.owe({ kind: 'seal', subject: state.size });
+    });
+  }
+
+  async #seal(size: number, signal: AbortSignal): Promise<Sealed> {
+    const { store, watermark, pool, attester, keys, keyset } = this.#modules;
+    const record = sealRecord(store, size);
+    assert(record !== undefined, 'a head is promised before it is sealed');
+    await watermark.permit('head', size, record.digest);
+    const digest = fromHex(record.digest);
+    const { ml_dsa_87, slh_dsa_sha2_256s } = keys;
+    // A quote that was promised before a long standstill would be refused by whoever checks its age.
+    const [signed, attestation] = await Promise.all([
+      runJob(pool, 'seal', { digest, ml_dsa_87, slh_dsa_sha2_256s }, signal),
+      this.#quote(attester, digest, keyset.keyset, record.not_after_ms),
+    ]);
+    return { slh_dsa: base64(signed.slh_dsa), ml_dsa: base64(signed.ml_dsa), attestation };
+  }
+
+  #quote(attester: Attester, subject: Uint8Array, keyset: Keyset, not_after_ms: number): Promise<Attestation> {
+    return attester.attest({ purpose: 'seal', subject, keyset, not_after_ms });
+  }
+
+  #settle(step: Step, size: number, sealed: Sealed): void {
+    const log = meta(step, 'log');
+    const record = sealRecord(step, size);
+    assert(log.sealing === size && record !== undefined, 'the promised head is the one that is sealed');
+    step.put('seals', size, { ...record, signed: sealed });
+    putMeta(step, 'log', { ...log, sealed: size, sealing: null });
+    const heights: number[] = [];
+    for (const [, entry] of step.range('log', { start: log.sealed, end: size, limit: COVERED_MAX })) {
+      if (LOG_KINDS[entry.kind] !== 'batch') continue;
+      const { height } = step.get('batch_ids', entry.digest)!;
+      step.put('batches', height, { ...batchRecord(step, height), sealed_by: size });
+      step.send(BATCH, height, { type: 'sealed' });
+      heights.push(height);
+    }
+    const { root, epoch } = record.head;
+    step.journal('seal_created', { size, root, digest: record.digest, epoch, heights }, this.#modules.now());
+  }
+}

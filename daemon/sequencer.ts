@@ -1,0 +1,330 @@
+// The sequencer: assembles every room in one place and reads like a table of contents (DESIGN §2). `main.ts` and the demo
+// make one; the API and the feed talk to it. What it has acknowledged is durable, whatever ends the process.
+
+import { EventEmitter } from 'node:events';
+import { join, resolve } from 'node:path';
+import type { BatchFile } from '../actors/batch.ts';
+import { sha512 } from '../actors/digest.ts';
+import { fromHex, hex, utf8 } from '../actors/encoding.ts';
+import type { Envelope } from '../actors/envelope.ts';
+import type { Attestation } from '../actors/quote.ts';
+import { canonicalJson } from '../config/canonical.ts';
+import type { Config } from '../config/schema.ts';
+import { createPool, type Pool } from '../workers/pool.ts';
+import { Attester } from './attester.ts';
+import { batchFile, recentBatches } from './batches.ts';
+import { Cutter } from './cutter.ts';
+import { type ActiveEpoch, openEpoch } from './epochs.ts';
+import type { Fault } from './fault.ts';
+import { type Admission, Intake } from './intake.ts';
+import { storeKey } from './keys/keyring.ts';
+import { simulatorSource } from './keys/simulator.ts';
+import type { KeySource } from './keys/source.ts';
+import { Mempool } from './mempool.ts';
+import { meta } from './records.ts';
+import { Runtime } from './runtime.ts';
+import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
+import { Sealer } from './sealer.ts';
+import { Signer } from './signer.ts';
+import { type Ready, ready, type Status, status } from './status.ts';
+import { openStore, type Store } from './store.ts';
+import { openSimulator } from './tee/simulator.ts';
+import { openWatermark, type Watermark } from './watermark.ts';
+
+/** pino fits. */
+export interface Logger {
+  debug(detail: object, message: string): void;
+  info(detail: object, message: string): void;
+  warn(detail: object, message: string): void;
+  error(detail: object, message: string): void;
+}
+
+export interface SequencerOptions {
+  readonly config: Config;
+  readonly log: Logger;
+  /** Wall clock in ms; the host's. */
+  readonly now?: () => number;
+  /** Told of a broken invariant: the process must end, and the next start replays the outbox. */
+  readonly fatal: (error: unknown) => void;
+}
+
+export interface SequencerEvents {
+  /** An envelope from this client's address was refused. */
+  refused: [client: string];
+}
+
+export interface Sequencer extends AsyncDisposable {
+  readonly config: Config;
+  readonly store: Store;
+  readonly epoch: ActiveEpoch;
+  readonly events: EventEmitter<SequencerEvents>;
+  /** Admits one encrypted transaction; durable when it resolves with `ok`. */
+  submitEncrypted(envelope: Envelope, client?: string): Promise<Admission>;
+  /** Cuts a batch now. @returns its height; undefined when nothing is pending */
+  createBatch(): Promise<number | undefined>;
+  batch(height: number): BatchFile | undefined;
+  /** Newest first. */
+  recentBatches(count: number): BatchFile[];
+  /** The active keyset with a quote, over the nonce where one is given. */
+  attestKeyset(nonce?: Uint8Array): Promise<Attestation>;
+  status(): Status;
+  ready(): Ready;
+  /** Ends admission; what is on its way goes on. */
+  drain(): void;
+  /** Finishes what is in hand within the limit, seals it, and closes. @returns whether everything in hand was sealed */
+  close(limit_ms?: number): Promise<boolean>;
+}
+
+export async function createSequencer(options: SequencerOptions): Promise<Sequencer> {
+  const sequencer = new Assembly(options);
+  try {
+    await sequencer.init();
+    return sequencer;
+  } catch (error) {
+    await sequencer.close(0);
+    throw error;
+  }
+}
+
+/** Renewed while half of its life is left. */
+const KEYSET_QUOTE_RENEW = 0.5;
+
+class Assembly implements Sequencer {
+  readonly config: Config;
+  readonly events = new EventEmitter<SequencerEvents>();
+  readonly #options: SequencerOptions;
+  readonly #now: () => number;
+  #pool: Pool | undefined;
+  #watermark: Watermark | undefined;
+  #source!: KeySource;
+  #store: Store | undefined;
+  #runtime!: Runtime;
+  #epoch!: ActiveEpoch;
+  #mempool!: Mempool;
+  #attester!: Attester;
+  #cutter!: Cutter;
+  #sealer!: Sealer;
+  #intake!: Intake;
+  #keysetQuote: { attestation: Attestation; renew_ms: number } | undefined;
+  #closing: Promise<boolean> | undefined;
+  #started = false;
+
+  constructor(options: SequencerOptions) {
+    this.config = options.config;
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+  }
+
+  /** In the order of what needs what. */
+  async init(): Promise<void> {
+    const { config } = this;
+    const { log, fatal } = this.#options;
+    const now = this.#now;
+    const folder = resolve(config.daemon.state_dir);
+    const onFault = (fault: Fault) => log.warn({ err: fault }, fault.message);
+
+    this.#pool = createPool(config.workers);
+    const threads = this.#pool.ready();
+    this.#source = await simulatorSource(folder);
+    this.#store = await openStore({
+      folder: join(folder, 'store'),
+      key: await storeKey(this.#source),
+      ...config.store,
+      schema: { version: SCHEMA_VERSION, migrations: MIGRATIONS },
+      logger: log,
+    });
+    const store = this.#store;
+    this.#watermark = await openWatermark(store);
+    const watermark = this.#watermark;
+    const pool = this.#pool;
+
+    this.#runtime = new Runtime({ store, log, fatal });
+    const runtime = this.#runtime;
+    this.#epoch = await openEpoch({
+      store,
+      runtime,
+      source: this.#source,
+      chain_id: String(config.chain.chain_id),
+      hybrid_ecdsa: config.quantum.hybrid_ecdsa,
+      now,
+    });
+    const { keys, keyset, log: genesis } = this.#epoch;
+    this.#mempool = Mempool.load(store);
+    const mempool = this.#mempool;
+
+    const provider = openSimulator(join(folder, 'simulator', 'pki'), now);
+    this.#attester = new Attester({ provider, root: provider.root, pool, options: config.attestation, now });
+    const attester = this.#attester;
+
+    this.#cutter = new Cutter({
+      runtime,
+      store,
+      mempool,
+      pool,
+      log: genesis,
+      keys: () => [{ epoch: keys.epoch, x_wing: keys.x_wing, ecies: keys.ecies }],
+      options: () => ({
+        ...config.sequencer,
+        ordering: config.ordering,
+        hybrid_ecdsa: keys.secp256k1 !== null,
+      }),
+      now,
+      onRefused: (client) => this.events.emit('refused', client),
+      onFault,
+      fatal,
+    });
+    this.#sealer = new Sealer({
+      runtime,
+      store,
+      pool,
+      attester,
+      watermark,
+      keys,
+      keyset,
+      log: genesis,
+      config_digest: hex(sha512(utf8(canonicalJson(config)))),
+      interval_ms: () => config.seal.interval_ms,
+      now,
+      onFault,
+      fatal,
+    });
+    this.#intake = new Intake({
+      runtime,
+      store,
+      mempool,
+      log: genesis,
+      receiptKey: keys.receipt,
+      active: { epoch: keys.epoch, digest: keyset.digest },
+      options: () => ({ ...config.mempool, ...config.sequencer, ...config.ordering }),
+      now,
+    });
+
+    await threads;
+    const { in_flight_max } = config.sequencer;
+    const timeout_ms = config.workers.task_timeout_ms;
+    const signer = new Signer({ pool, watermark });
+    runtime.start([
+      this.#cutter.performer(in_flight_max, timeout_ms),
+      signer.performer({
+        store,
+        keys,
+        chain_id: genesis.chain_id,
+        in_flight_max,
+        timeout_ms,
+        now,
+        onSigned: () => {
+          this.#cutter.wake();
+          this.#sealer.wake();
+        },
+      }),
+      this.#sealer.performer(timeout_ms + config.attestation.quote_timeout_ms),
+    ]);
+    this.#started = true;
+    this.#cutter.wake();
+    this.#sealer.wake();
+  }
+
+  get store(): Store {
+    return this.#store!;
+  }
+
+  get epoch(): ActiveEpoch {
+    return this.#epoch;
+  }
+
+  async submitEncrypted(envelope: Envelope, client?: string): Promise<Admission> {
+    const admission = await this.#intake.admit(envelope, client);
+    if (admission.ok) this.#cutter.wake();
+    return admission;
+  }
+
+  createBatch(): Promise<number | undefined> {
+    return this.#cutter.cutNow();
+  }
+
+  batch(height: number): BatchFile | undefined {
+    return batchFile(this.store, height);
+  }
+
+  recentBatches(count: number): BatchFile[] {
+    return recentBatches(this.store, count);
+  }
+
+  async attestKeyset(nonce?: Uint8Array): Promise<Attestation> {
+    const { keyset } = this.#epoch;
+    const now_ms = this.#now();
+    const subject = fromHex(keyset.digest);
+    const not_after_ms = this.#attester.notAfter(now_ms);
+    const about = { purpose: 'keyset', subject, keyset: keyset.keyset, not_after_ms } as const;
+    if (nonce !== undefined) return this.#attester.attest({ ...about, nonce });
+    if (this.#keysetQuote === undefined || this.#keysetQuote.renew_ms <= now_ms) {
+      const renew_ms = now_ms + (not_after_ms - now_ms) * KEYSET_QUOTE_RENEW;
+      this.#keysetQuote = { attestation: await this.#attester.attest(about), renew_ms };
+    }
+    return this.#keysetQuote.attestation;
+  }
+
+  status(): Status {
+    return status(this.#view());
+  }
+
+  ready(): Ready {
+    return ready(this.#view());
+  }
+
+  #view() {
+    return {
+      config: this.config,
+      store: this.store,
+      runtime: this.#runtime.state(),
+      epoch: this.#epoch,
+      mempool_size: this.#mempool.size,
+      draining: this.#intake.draining,
+      attestation: this.#attester.newest,
+      provider: this.#attester.provider,
+    };
+  }
+
+  drain(): void {
+    this.#intake.drain();
+  }
+
+  close(limit_ms = this.config.daemon.stop_timeout_s * 1000): Promise<boolean> {
+    this.#closing ??= this.#close(limit_ms);
+    return this.#closing;
+  }
+
+  async #close(limit_ms: number): Promise<boolean> {
+    let sealed = false;
+    if (this.#started) {
+      this.drain();
+      await this.#cutter.stop();
+      sealed = await this.#finish(AbortSignal.timeout(limit_ms));
+      this.#sealer.stop();
+      this.#runtime.stop();
+    }
+    await this.#pool?.close();
+    await this.#watermark?.close();
+    await this.#store?.close();
+    return sealed;
+  }
+
+  /** What is on its way gets its signatures, and a seal covers it. */
+  async #finish(limit: AbortSignal): Promise<boolean> {
+    const covered = () => {
+      const { size, sealed } = meta(this.store, 'log');
+      return size === sealed;
+    };
+    do {
+      await this.#runtime.drained(limit);
+      if (!covered()) this.#sealer.hurry();
+      // The promise of a head is a commit: one turn later its effect is owed.
+      await new Promise((resolve) => setImmediate(resolve));
+    } while (!limit.aborted && !(covered() && this.#runtime.state().owed === 0));
+    return covered();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+}

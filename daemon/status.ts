@@ -1,0 +1,119 @@
+// What the daemon says of itself: `/sequencer/status` under the names that dashboards of the upstream know, with ours
+// beside, and `/ready` with reasons. Plain functions over what the rooms expose.
+import { z } from 'zod';
+import type { Attestation } from '../actors/quote.ts';
+import type { Config } from '../config/schema.ts';
+import type { ActiveEpoch } from './epochs.ts';
+import { meta } from './records.ts';
+import type { RuntimeState } from './runtime.ts';
+import type { Store } from './store.ts';
+import type { QuoteProvider } from './tee/provider.ts';
+
+export interface View {
+  readonly config: Config;
+  readonly store: Store;
+  readonly runtime: RuntimeState;
+  readonly epoch: ActiveEpoch;
+  readonly mempool_size: number;
+  readonly draining: boolean;
+  readonly attestation: Attestation | undefined;
+  readonly provider: QuoteProvider;
+}
+
+export const Status = z
+  .strictObject({
+    qrm: z.strictObject({
+      risk_score: z.int(),
+      recommendation: z.string(),
+      indicator_count: z.int(),
+      thresholds: z.strictObject({ scheduled: z.int(), emergency: z.int() }),
+    }),
+    apqc: z.strictObject({
+      signatures: z.array(z.string()),
+      kems: z.array(z.string()),
+      rotation_pending: z.boolean(),
+      rotation_block: z.int().nullable(),
+    }),
+    sequencer: z.strictObject({
+      mempool_size: z.int(),
+      ordered_queue: z.int().describe('Batches ordered but not signed yet.'),
+      batch_count: z.int().describe('Batches that are signed.'),
+      tee_platform: z.string(),
+      mrenclave: z.string().nullable().describe('MRTD of the newest verified quote.'),
+      simulated: z.boolean(),
+      draining: z.boolean(),
+      ordering_mode: z.string(),
+    }),
+    chain: z.strictObject({
+      chain_id: z.string(),
+      height: z.int().nullable().describe('Of the newest signed batch.'),
+      algorithm_set: z.string(),
+      risk_score: z.int(),
+    }),
+    log: z.strictObject({ log_id: z.string(), size: z.int(), sealed: z.int() }),
+    epoch: z.strictObject({ active: z.int(), keyset_digest: z.string() }),
+    store: z.strictObject({ writable: z.boolean(), reason: z.string().nullable(), free_bytes: z.number().nullable() }),
+    faults: z.array(z.strictObject({ effect: z.string(), message: z.string(), tries: z.int() })),
+    journal_cursor: z.int(),
+  })
+  .meta({ id: 'Status' });
+export type Status = z.output<typeof Status>;
+
+export const READY_REASONS = ['draining', 'store_unavailable', 'disk_low', 'not_attested', 'effects_failing'] as const;
+
+export const Ready = z
+  .strictObject({ ready: z.boolean(), reasons: z.array(z.enum(READY_REASONS)), simulated: z.boolean() })
+  .meta({ id: 'Ready' });
+export type Ready = z.output<typeof Ready>;
+
+/** An effect that has failed this often in a row is no hiccup. */
+const FAILING_TRIES = 3;
+
+/** DESIGN §9. */
+const THRESHOLDS = { scheduled: 6000, emergency: 9000 };
+
+export function status(view: View): Status {
+  const { store, epoch, attestation, provider } = view;
+  const heights = meta(store, 'heights');
+  const log = meta(store, 'log');
+  const hybrid = epoch.keys.secp256k1 !== null;
+  const signatures = ['ML-DSA-87', 'SLH-DSA-SHA2-256s', ...(hybrid ? ['ECDSA-secp256k1'] : [])];
+  const { writable, reason, free_bytes } = store.state();
+  return {
+    qrm: { risk_score: 0, recommendation: 'continue', indicator_count: 0, thresholds: THRESHOLDS },
+    apqc: { signatures, kems: ['X-Wing', 'ECIES-secp256k1'], rotation_pending: false, rotation_block: null },
+    sequencer: {
+      mempool_size: view.mempool_size,
+      ordered_queue: heights.cut - heights.signed,
+      batch_count: heights.signed,
+      tee_platform: provider.providerName,
+      mrenclave: attestation?.measurements.mrtd ?? null,
+      simulated: provider.simulated,
+      draining: view.draining,
+      ordering_mode: view.config.ordering.mode,
+    },
+    chain: {
+      chain_id: epoch.log.chain_id,
+      height: heights.signed === 0 ? null : heights.signed - 1,
+      algorithm_set: signatures.join('+'),
+      risk_score: 0,
+    },
+    log: { log_id: epoch.log.log_id, size: log.size, sealed: log.sealed },
+    epoch: { active: epoch.keys.epoch, keyset_digest: epoch.keyset.digest },
+    store: { writable, reason: reason ?? null, free_bytes: Number.isFinite(free_bytes) ? free_bytes : null },
+    faults: Object.entries(view.runtime.faults).map(([effect, fault]) => ({ effect, ...fault })),
+    journal_cursor: store.journalHead().cursor,
+  };
+}
+
+export function ready(view: View): Ready {
+  const { writable, reason } = view.store.state();
+  const failing = Object.values(view.runtime.faults).some(({ tries }) => tries >= FAILING_TRIES);
+  const reasons: Ready['reasons'] = [];
+  if (view.draining) reasons.push('draining');
+  if (!writable) reasons.push('store_unavailable');
+  if (reason === 'disk_low') reasons.push('disk_low');
+  if (view.attestation === undefined) reasons.push('not_attested');
+  if (failing) reasons.push('effects_failing');
+  return { ready: reasons.length === 0, reasons, simulated: view.provider.simulated };
+}

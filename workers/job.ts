@@ -1,0 +1,47 @@
+// The contract between the pools and their threads: every job by name, with what it takes and gives. Both sides import it.
+// Keys cross as KeyObject handles, which a thread can use and clone; results are values, because an error that crosses a
+// thread loses its code.
+import type { KeyObject } from 'node:crypto';
+import type { EvidenceResult, EvidenceTask } from './evidence.ts';
+import type { OpenOutcome, OpenTask } from './open.ts';
+
+/** What a batch is signed with; `secp256k1` is a secret KeyObject of 32 bytes, null when hybrid_ecdsa is off. */
+export interface SignTask {
+  /** 64 bytes, the aegis/batch/v1 digest. */
+  readonly digest: Uint8Array;
+  readonly height: number;
+  readonly chain_id: string;
+  readonly ml_dsa_87: KeyObject;
+  readonly secp256k1: KeyObject | null;
+}
+export interface SignResult {
+  readonly ml_dsa: Uint8Array;
+  /** r ‖ s ‖ v, 65 bytes, low s. */
+  readonly ecdsa: Uint8Array | null;
+}
+
+export interface SealTask {
+  /** 64 bytes, the aegis/seal/v1 digest. */
+  readonly digest: Uint8Array;
+  readonly ml_dsa_87: KeyObject;
+  readonly slh_dsa_sha2_256s: KeyObject;
+}
+export interface SealResult {
+  readonly slh_dsa: Uint8Array;
+  readonly ml_dsa: Uint8Array;
+}
+
+export interface Jobs {
+  open: { task: OpenTask; result: readonly OpenOutcome[] };
+  sign: { task: readonly SignTask[]; result: readonly SignResult[] };
+  seal: { task: SealTask; result: SealResult };
+  evidence: { task: EvidenceTask; result: EvidenceResult };
+}
+export type JobName = keyof Jobs;
+
+export type Message = { [Name in JobName]: { job: Name; task: Jobs[Name]['task'] } }[JobName];
+
+/** A job that could not be done; the pool turns it into a Fault. */
+export type Answer<Name extends JobName> =
+  | { readonly ok: true; readonly result: Jobs[Name]['result'] }
+  | { readonly ok: false; readonly reason: string };

@@ -1,0 +1,39 @@
+// What runs on every thread of every pool: takes a message of job.ts, answers with a value. A thread that is told to be
+// nice yields its core to the others; only Linux gives threads a niceness of their own.
+import { readlinkSync } from 'node:fs';
+import { setPriority } from 'node:os';
+import { workerData } from 'node:worker_threads';
+import { evidence } from './evidence.ts';
+import type { Answer, JobName, Message } from './job.ts';
+import { open } from './open.ts';
+import { signBatches, signHead } from './sign.ts';
+
+beNice((workerData as { nice?: number } | undefined)?.nice ?? 0);
+
+export default function perform(message: Message): Answer<JobName> {
+  try {
+    return { ok: true, result: dispatch(message) };
+  } catch (error) {
+    return { ok: false, reason: error instanceof Error ? error.message : 'unknown' };
+  }
+}
+
+function dispatch(message: Message) {
+  switch (message.job) {
+    case 'open':
+      return open(message.task);
+    case 'sign':
+      return signBatches(message.task);
+    case 'seal':
+      return signHead(message.task);
+    case 'evidence':
+      return evidence(message.task);
+  }
+}
+
+function beNice(nice: number): void {
+  if (nice === 0 || process.platform !== 'linux') return;
+  // `self/task/<tid>`: setpriority(2) takes a thread id where a process id is expected.
+  const tid = Number(readlinkSync('/proc/thread-self').split('/').at(-1));
+  setPriority(tid, nice);
+}
