@@ -1,0 +1,263 @@
+// Checks of what vouches for a batch: keyset, seal, inclusion, signatures and evidence (DESIGN §3, §4, §6). verify.ts runs
+// them, cheap ones first. The keyset in the file is believed only because the quote's report data binds its digest, or
+// because the policy pins it.
+import { secp256k1 } from '@noble/curves/secp256k1.js';
+import { ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
+import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
+import { ALGORITHM_BIT, type BatchFile } from '../actors/batch.ts';
+import { isIssuedBy, readChain } from '../actors/certificate.ts';
+import type { EvidenceCode } from '../actors/collateral.ts';
+import { quoteDigest } from '../actors/digest.ts';
+import { batchHash } from '../actors/eip712.ts';
+import { equal, fromBase64, fromHex, hex, timestamp, utf8 } from '../actors/encoding.ts';
+import { INTEL_ROOT_DER, type VerifiedEvidence, verifyEvidence } from '../actors/evidence.ts';
+import { KEY_SOURCES } from '../actors/keyset.ts';
+import { disagreement, readAttestation } from '../actors/quote.ts';
+import { PROVIDER_BIT } from '../actors/seal.ts';
+import { readQuote } from '../actors/tdx.ts';
+import { logLeaf, verifyInclusion } from '../actors/tree.ts';
+import { missingAnchors, trustedRoots } from './policy.ts';
+import { type Check, type Failure, fail, type Subject } from './verdict.ts';
+
+const BATCH_CONTEXT = { context: utf8('aegis/batch/v1') };
+const SEAL_CONTEXT = { context: utf8('aegis/seal/v1') };
+
+/** A quote lives a day at most (DESIGN §5), counted from the time of the seal that it vouches for. */
+export const QUOTE_LIFETIME_MAX_MS = 86_400_000;
+
+/** How far the enclave's clock may run ahead of the verifier's. */
+const CLOCK_SKEW_MS = 300_000;
+
+export const checkKeyset: Check = ({ file: { header, keyset, slh_dsa_sig }, policy, keyset_digest }) => {
+  for (const name of ['chain_id', 'log_id', 'epoch'] as const) {
+    if (keyset[name] !== header[name]) {
+      return fail('keyset_mismatch', `keyset.${name}`, `the header says ${header[name]}`);
+    }
+  }
+  const pinned = policy.keysets?.includes(hex(keyset_digest)) ?? false;
+  if (policy.keysets !== undefined && !pinned) {
+    return fail('keyset_refused', 'keyset', `its digest ${hex(keyset_digest)} is not one that the policy pins`);
+  }
+  if (slh_dsa_sig !== null) return null;
+  if (policy.signatures === 'all') {
+    return fail('unsealed', 'slh_dsa_sig', 'no seal covers the batch yet; fetch it again later');
+  }
+  // Nothing else says whose keys these are.
+  return pinned ? null : fail('unsealed', 'slh_dsa_sig', 'without a seal the policy must pin the keyset (keysets)');
+};
+
+export const checkSeal: Check = ({ file: { header, slh_dsa_sig }, digest, keyset_digest, now_ms }) => {
+  if (slh_dsa_sig === null) return null;
+  const { seal, leaf_index, inclusion_path } = slh_dsa_sig;
+  if (seal.log_id !== header.log_id) {
+    return fail('seal_log_mismatch', 'slh_dsa_sig.seal.log_id', `the batch is of log ${header.log_id}`);
+  }
+  // A rotation seals all of an epoch's batches before the next epoch signs.
+  if (seal.epoch !== header.epoch) {
+    return fail('seal_epoch_mismatch', 'slh_dsa_sig.seal.epoch', `the batch is of epoch ${header.epoch}`);
+  }
+  if (seal.keyset_digest !== hex(keyset_digest)) {
+    return fail('seal_keyset_mismatch', 'slh_dsa_sig.seal.keyset_digest', `the keyset's is ${hex(keyset_digest)}`);
+  }
+  if (seal.timestamp_ms > now_ms + CLOCK_SKEW_MS) {
+    return fail('seal_in_future', 'slh_dsa_sig.seal.timestamp_ms', 'sealed after the time that it is judged at');
+  }
+  if (leaf_index >= seal.size) {
+    return fail('inclusion_invalid', 'slh_dsa_sig.leaf_index', `the head has ${seal.size} leaves`);
+  }
+  const included = verifyInclusion(
+    logLeaf('batch', digest),
+    leaf_index,
+    seal.size,
+    inclusion_path.map(fromHex),
+    fromHex(seal.root),
+  );
+  return included ? null : fail('inclusion_invalid', 'slh_dsa_sig.inclusion_path', 'does not lead to the sealed root');
+};
+
+/** Under `all` every signature holds; under `any-pq` the ML-DSA pair or the SLH-DSA signature does. */
+export const checkMlDsa: Check = ({ file, policy, digest, head_digest, found }) => {
+  const key = fromBase64(file.keyset.ml_dsa_87);
+  const batch = verifies(() => ml_dsa87.verify(fromBase64(file.ml_dsa_sig.signature), digest, key, BATCH_CONTEXT));
+  const head =
+    file.slh_dsa_sig === null ||
+    verifies(() => ml_dsa87.verify(fromBase64(file.slh_dsa_sig!.ml_dsa_signature), head_digest, key, SEAL_CONTEXT));
+  found.ml_dsa_valid = batch && head;
+  // A seal may still save it by SLH-DSA alone.
+  if (found.ml_dsa_valid || (policy.signatures === 'any-pq' && file.slh_dsa_sig !== null)) return null;
+  return batch
+    ? fail(
+        'seal_ml_dsa_invalid',
+        'slh_dsa_sig.ml_dsa_signature',
+        "does not verify over the head under the keyset's key",
+      )
+    : fail('ml_dsa_invalid', 'ml_dsa_sig.signature', "does not verify over the batch digest under the keyset's key");
+};
+
+export const checkSlhDsa: Check = ({ file, policy, head_digest, found }) => {
+  if (file.slh_dsa_sig === null) return null;
+  const signature = fromBase64(file.slh_dsa_sig.signature);
+  const key = fromBase64(file.keyset.slh_dsa_sha2_256s);
+  found.slh_dsa_valid = verifies(() => slh_dsa_sha2_256s.verify(signature, head_digest, key, SEAL_CONTEXT));
+  if (found.slh_dsa_valid || (policy.signatures === 'any-pq' && found.ml_dsa_valid)) return null;
+  return fail('slh_dsa_invalid', 'slh_dsa_sig.signature', "does not verify over the head under the keyset's key");
+};
+
+/** Required by its bit in the header under `all`; under `any-pq` it is reported and decides nothing. */
+export const checkEcdsa: Check = ({ file: { header, ecdsa_sig, keyset }, policy, digest, found }) => {
+  if ((header.algorithms & ALGORITHM_BIT.ECDSA) === 0) {
+    return ecdsa_sig === null ? null : fail('ecdsa_unexpected', 'ecdsa_sig', 'the header does not list ECDSA');
+  }
+  if (ecdsa_sig === null) return fail('ecdsa_missing', 'ecdsa_sig', 'the header lists ECDSA');
+  if (keyset.secp256k1 === null) return fail('ecdsa_missing', 'keyset.secp256k1', 'the header lists ECDSA');
+  const hash = batchHash({ chain_id: header.chain_id, height: header.height, digest });
+  found.ecdsa_valid = isSignedBy(fromHex(ecdsa_sig.signature), hash, fromBase64(keyset.secp256k1));
+  if (found.ecdsa_valid || policy.signatures === 'any-pq') return null;
+  return fail('ecdsa_invalid', 'ecdsa_sig.signature', "is not a low-s signature by the keyset's key with v 27 or 28");
+};
+
+/** SEC 1 §4.1.6, with the low s of EIP-2 and the v of EIP-712, so that a batch has one valid signature of each nonce. */
+function isSignedBy(signature: Uint8Array, hash: Uint8Array, publicKey: Uint8Array): boolean {
+  const v = signature[64]!;
+  if (v !== 27 && v !== 28) return false;
+  return verifies(() => {
+    const parsed = secp256k1.Signature.fromBytes(signature.slice(0, 64), 'compact');
+    if (parsed.hasHighS()) return false;
+    return equal(
+      parsed
+        .addRecoveryBit(v - 27)
+        .recoverPublicKey(hash)
+        .toBytes(false),
+      publicKey,
+    );
+  });
+}
+
+/** Libraries throw on what is no point or no key at all. */
+function verifies(verify: () => boolean): boolean {
+  try {
+    return verify();
+  } catch {
+    return false;
+  }
+}
+
+type Attested = BatchFile & {
+  slh_dsa_sig: NonNullable<BatchFile['slh_dsa_sig']>;
+  attestation: NonNullable<BatchFile['attestation']>;
+};
+
+/**
+ * The quote attests this seal under this keyset. Certificates and collateral are judged at `now_ms`; the seal's own time
+ * would do for nothing, because whoever holds a key that has since been revoked can write any time into a seal. So an old
+ * file needs a time from outside (`--at`), at which its reader knows that it existed. `not_after_ms` bounds for how long
+ * the quote vouches for the *newest* head, which a batch file doesn't claim, so it is compared with the seal's time only.
+ */
+export const checkAttestation: Check = (subject) => {
+  const { file, found } = subject;
+  if (file.slh_dsa_sig === null || file.attestation === null) {
+    found.simulated = file.keyset.key_source === 0;
+    return found.simulated && !subject.allow_simulated ? simulatedRefusal('keyset.key_source') : null;
+  }
+  const attested = file as Attested;
+  return checkLifetime(attested) ?? checkEvidence(subject, attested);
+};
+
+function checkLifetime({ slh_dsa_sig: { seal }, attestation }: Attested): Failure | null {
+  if ((seal.providers & PROVIDER_BIT.primary) === 0 || (seal.providers & PROVIDER_BIT.redundancy) !== 0) {
+    return fail('providers_mismatch', 'slh_dsa_sig.seal.providers', 'expected 1: phala_redundancy is null');
+  }
+  const lifetime_ms = attestation.not_after_ms - seal.timestamp_ms;
+  if (lifetime_ms <= 0 || lifetime_ms > QUOTE_LIFETIME_MAX_MS) {
+    const range = `${timestamp(seal.timestamp_ms)} and 24 hours later`;
+    return fail('not_after_invalid', 'attestation.not_after_ms', `expected a time between the seal's, ${range}`);
+  }
+  return null;
+}
+
+function checkEvidence(subject: Subject, { keyset, attestation }: Attested): Failure | null {
+  const { policy, allow_simulated, now_ms, head_digest, keyset_digest, found } = subject;
+  const root = rootOf(attestation);
+  if ('code' in root) return root;
+  const simulated = !equal(root.der, INTEL_ROOT_DER);
+  found.simulated = simulated || keyset.key_source === 0;
+  if (found.simulated && !allow_simulated)
+    return simulatedRefusal(simulated ? 'attestation.quote' : 'keyset.key_source');
+  if (!found.simulated) {
+    const missing = missingAnchors(policy);
+    if (missing.length > 0) {
+      return fail(
+        'policy_incomplete',
+        'policy',
+        `hardware evidence proves little unless it names ${missing.join(', ')}`,
+      );
+    }
+  }
+  const { not_after_ms } = attestation;
+  const evidence = verifyEvidence(readAttestation(attestation), {
+    // Where no root is named, simulated evidence may bring its own: the verdict then says what that is worth.
+    roots: policy.roots === undefined && simulated ? [root.der] : trustedRoots(policy),
+    now_ms,
+    tcb_statuses: policy.tcb_statuses,
+    report_data: quoteDigest({ purpose: 'seal', subject: head_digest, keyset_digest, not_after_ms }),
+    ...(policy.measurements === undefined ? {} : { measurements: policy.measurements as never }),
+    ...(policy.compose_hashes === undefined ? {} : { compose_hashes: policy.compose_hashes }),
+  });
+  if (!evidence.ok) return fail(evidence.code, fieldOf(evidence.code), evidence.message);
+  found.tcb_status = evidence.status;
+  return compare(attestation, evidence) ?? checkSource(keyset.key_source, attestation.quote_type, simulated);
+}
+
+/** The root that the evidence itself claims; self-signed, so that not a bit of it is free where nobody names a root. */
+function rootOf(attestation: Attested['attestation']): { der: Uint8Array } | Failure {
+  try {
+    const { pck_chain } = readQuote(fromBase64(attestation.quote));
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(pck_chain);
+    const root = readChain(text.slice(0, -1), 3)[2]!;
+    if (isIssuedBy(root, root)) return root;
+    return fail('chain_invalid', 'attestation.quote', 'the root certificate is not signed by itself');
+  } catch (cause) {
+    return fail('quote_malformed', 'attestation.quote', cause instanceof Error ? cause.message : 'unreadable');
+  }
+}
+
+function simulatedRefusal(field: string): Failure {
+  return fail('simulated_evidence', field, 'no hardware vouches for this batch; --allow-simulated would accept it');
+}
+
+const FIELD_CODES = {
+  provider: 'provider_mismatch',
+  report_data: 'report_data_mismatch',
+  measurements: 'measurements_mismatch',
+  simulated: 'simulated_mismatch',
+  aegis_verification: 'verification_mismatch',
+} as const;
+
+/** Nothing that the file says about its evidence is believed. */
+function compare(attestation: Attested['attestation'], evidence: VerifiedEvidence): Failure | null {
+  const field = disagreement(attestation, evidence);
+  if (field === undefined) return null;
+  const path =
+    field === 'aegis_verification' && attestation.aegis_verification.verified ? 'aegis_verification.status' : field;
+  const register = (Object.keys(evidence.measurements) as (keyof VerifiedEvidence['measurements'])[]).find(
+    (name) => attestation.measurements[name] !== evidence.measurements[name],
+  );
+  const detail = field === 'measurements' ? `measurements.${register}` : path;
+  return fail(FIELD_CODES[field], `attestation.${detail}`, 'says something else than the evidence');
+}
+
+/** Keys of a platform come with that platform's quote, and keys out of a file with none that claims hardware. */
+function checkSource(key_source: number, quote_type: string, simulated: boolean): Failure | null {
+  const source = KEY_SOURCES[key_source]!;
+  const fits = simulated || source === 'credential' || source === (quote_type === 'SGX' ? 'sgx' : 'dstack');
+  return fits ? null : fail('key_source_mismatch', 'keyset.key_source', `${source} keys with a ${quote_type} quote`);
+}
+
+/** Where to look: the evidence module speaks of one quote, a reader of a whole file. */
+function fieldOf(code: EvidenceCode): string {
+  if (code === 'unsupported_quote_type') return 'attestation.quote_type';
+  if (code === 'report_data_mismatch') return 'attestation.report_data';
+  if (code.startsWith('event_log') || code.startsWith('compose')) return 'attestation.event_log';
+  if (/^(?:collateral|crl|tcb_info|qe_identity_signature)/.test(code)) return 'attestation.collateral';
+  return code === 'now_invalid' ? 'now_ms' : 'attestation.quote';
+}
