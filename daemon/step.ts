@@ -37,6 +37,9 @@ export interface Transaction extends Reader {
 /** The numbers that a step draws from; they become true with the commit, never before. */
 export type Counters = { readonly head: JournalHead; readonly nextEffect: number };
 
+/** How counters are kept, in meta `store/head`. */
+export type HeadRecord = { cursor: number; hash: string; next_effect: number; commits: number };
+
 /** Names in `meta` that belong to the store itself. */
 export const OWN_PREFIX = 'store/';
 const LIMIT_MAX = 100_000;

@@ -11,6 +11,7 @@ import assert from 'node:assert';
 import type { KeyObject } from 'node:crypto';
 import { mkdirSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { checkStore, writeClosing } from './check.ts';
 import { Environment } from './environment.ts';
 import { Fault } from './fault.ts';
 import { EMPTY_HEAD, type JournalHead, verifyChain } from './journal.ts';
@@ -22,12 +23,13 @@ import {
   decodeValue,
   encodeKey,
   encodeValue,
+  type HeadRecord,
   OWN_PREFIX,
   type Reader,
   Step,
   type Transaction,
 } from './step.ts';
-import { type Json, tableNames } from './tables.ts';
+import type { Json } from './tables.ts';
 import { createVault, type Vault } from './vault.ts';
 
 export type { Range, Reader, Transaction } from './step.ts';
@@ -53,6 +55,8 @@ export type StoreOptions = {
   /** How often a store that failed to write tries again. */
   retry_ms: number;
   schema: { version: number; migrations: readonly Migration[] };
+  /** How much of the file is checked at open; 2 GiB unless told. */
+  check_bytes_max?: number;
   logger?: Logger;
 };
 
@@ -62,7 +66,9 @@ export type StoreState = {
   reason?: 'io' | 'disk_low';
   last_error?: string;
   free_bytes: number;
+  /** Ever made. */
   commits: number;
+  /** Committed by this process. */
   steps: number;
   waiting: number;
 };
@@ -91,7 +97,6 @@ export interface Store extends Reader {
 }
 
 type Waiting = { run(step: Step): void; resolve(): void; reject(error: unknown): void };
-type HeadRecord = { cursor: number; hash: string; next_effect: number };
 
 /** Of the journal at open; all of it is for a command. */
 const TAIL_CHECKED = 1_000;
@@ -99,14 +104,22 @@ const TAIL_CHECKED = 1_000;
 const MDB_PANIC = -30_795;
 const DISK_CHECK_MS = 1_000;
 const QUEUE_MAX = 65_536;
+const CHECK_BYTES_MAX = 2 ** 31;
 
-/** @throws Fault `store_locked`, `store_newer`, `store_older`, `store_wrong_key`, `store_corrupt`, `store_io` */
+/** @throws Fault `store_locked`, `store_newer`, `store_older`, `store_wrong_key`, `store_corrupt`, `store_rolled_back`, `store_io` */
 export async function openStore(options: StoreOptions): Promise<Store> {
   mkdirSync(options.folder, { recursive: true, mode: 0o700 });
   const lock = acquireLock(options.folder);
   let environment: Environment | undefined;
   try {
     const vault = createVault(options.key);
+    const report = checkStore({
+      folder: options.folder,
+      vault,
+      schema_version: options.schema.version,
+      bytes_max: options.check_bytes_max ?? CHECK_BYTES_MAX,
+    });
+    if (report?.skipped.length) options.logger?.warn(report, 'store is too large for a whole check at boot');
     environment = new Environment(options.folder, options.map_bytes_max, vault);
     const store = new LmdbStore(options, lock, vault, environment);
     store.prepare();
@@ -150,49 +163,19 @@ class LmdbStore implements Store {
     this.count = (table) => this.#environment.count(table);
   }
 
-  /** Key first (nothing else can be read under a wrong one), then schema, then counters and the journal's tail. */
+  /** Brings a checked store into memory, or founds a new one; then migrates. */
   prepare(): void {
-    if (this.count('meta') === 0) this.#found();
-    this.#checkKey();
-    this.#checkNewer();
+    if (this.count('meta') === 0) {
+      this.#writeOwn({ schema: { version: this.#options.schema.version }, canary: { made_for: 'aegis' } });
+    }
     this.#reload();
     verifyChain(this.#environment, this.#counters.head, TAIL_CHECKED);
     this.#migrate();
   }
 
-  /** A store that is made here and now. */
-  #found(): void {
-    for (const table of tableNames) {
-      if (this.count(table) > 0) throw this.#corrupt('its description is gone');
-    }
-    this.#writeOwn({ schema: { version: this.#options.schema.version }, canary: { made_for: 'aegis' } });
-  }
-
-  /** A wrong key opens nothing; a damaged canary under the right key leaves other names readable. */
-  #checkKey(): void {
-    const opens = (name: string) => {
-      try {
-        return this.#readOwn(name) !== undefined;
-      } catch {
-        return false;
-      }
-    };
-    if (opens('canary')) return;
-    if (opens('schema') || opens('head')) throw this.#corrupt('its canary does not open');
-    throw new Fault({ code: 'store_wrong_key', path: this.folder });
-  }
-
-  #checkNewer(): number {
-    const found = (this.#readOwn('schema') as { version: number } | undefined)?.version;
-    if (found === undefined) throw this.#corrupt('its schema version is gone');
-    const known = this.#options.schema.version;
-    if (found > known) throw new Fault({ code: 'store_newer', found, known, path: this.folder });
-    return found;
-  }
-
   #migrate(): void {
     const { version: known, migrations } = this.#options.schema;
-    const found = this.#checkNewer();
+    const { version: found } = this.#readOwn('schema') as { version: number };
     if (found === known) return;
     const step = new Step(this.#environment, this.#counters);
     for (let at = found; at !== known; ) {
@@ -210,9 +193,12 @@ class LmdbStore implements Store {
   /** Takes counters and census from the disk: memory is not trusted after a failure. */
   #reload(): void {
     const head = this.#readOwn('head') as HeadRecord | undefined;
-    if (head === undefined || !this.#environment.reload()) throw this.#corrupt('its counters are gone');
+    if (head === undefined || !this.#environment.reload()) {
+      throw new Fault({ code: 'store_corrupt', path: this.folder, reason: 'its counters are gone' });
+    }
     const hash = Uint8Array.from(Buffer.from(head.hash, 'base64'));
     this.#counters = { head: { cursor: head.cursor, hash }, nextEffect: head.next_effect };
+    this.#commits = head.commits;
   }
 
   get folder(): string {
@@ -280,6 +266,11 @@ class LmdbStore implements Store {
     await this.#probing;
     this.#rejectQueue(new Fault({ code: 'store_closed' }));
     await this.#environment.close();
+    try {
+      writeClosing(this.folder, this.#vault, this.#commits);
+    } catch (error) {
+      this.#options.logger?.warn({ error: describe(error) }, 'store closed without its mark');
+    }
     this.#lock.release();
   }
 
@@ -342,10 +333,16 @@ class LmdbStore implements Store {
   /** Writes everything or throws; counters move only when it is durable. */
   #write(overlay: Overlay, counters: Counters): void {
     const { cursor, hash } = counters.head;
-    const head: HeadRecord = { cursor, hash: Buffer.from(hash).toString('base64'), next_effect: counters.nextEffect };
+    const commits = this.#commits + 1;
+    const head: HeadRecord = {
+      cursor,
+      hash: Buffer.from(hash).toString('base64'),
+      next_effect: counters.nextEffect,
+      commits,
+    };
     overlay.set('meta', ownKey('head'), encodeValue('meta', head));
     this.#environment.write(overlay.writes());
-    this.#commits += 1;
+    this.#commits = commits;
     this.#counters = counters;
   }
 
@@ -390,10 +387,6 @@ class LmdbStore implements Store {
 
   #ioFault(reason: string, cause?: unknown): Fault {
     return new Fault({ code: 'store_io', path: this.folder, reason }, { cause });
-  }
-
-  #corrupt(reason: string): Fault {
-    return new Fault({ code: 'store_corrupt', path: this.folder, reason });
   }
 
   #readOwn(name: string): Json | undefined {

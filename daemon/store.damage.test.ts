@@ -1,0 +1,225 @@
+/**
+ * The store against the world: killed, locked, out of disk, with the wrong key, the wrong version, or a bit flipped. Real processes and
+ * real files; the other process is `test/storeprocess.ts`.
+ */
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { open, step } from '../test/storeprocess.ts';
+import { readJournal } from './journal.ts';
+import { openStore, type Store, type StoreOptions, type Transaction } from './store.ts';
+
+const PROCESS = join(import.meta.dirname, '../test/storeprocess.ts');
+
+let folder: string;
+const children: ChildProcess[] = [];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'damage-'));
+});
+
+afterEach(async () => {
+  for (const child of children.splice(0)) {
+    if (child.exitCode !== null || child.signalCode !== null) continue;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+  rmSync(folder, { recursive: true });
+});
+
+type Line = { [name: string]: unknown };
+
+/** Starts the other process; `line` gives its lines one by one, undefined at the end. */
+function start(args: string[], command = process.execPath) {
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  children.push(child);
+  let errors = '';
+  child.stderr?.on('data', (text) => {
+    errors += text;
+  });
+  const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+  const line = async (): Promise<Line | undefined> => {
+    const { done, value } = await lines.next();
+    return done ? undefined : (JSON.parse(value) as Line);
+  };
+  return { child, line, errors: () => errors };
+}
+
+function openWith(changes: Partial<StoreOptions>): Promise<Store> {
+  return openStore({
+    folder,
+    key: new Uint8Array(32).fill(7),
+    map_bytes_max: 2 ** 30,
+    free_bytes_min: 0,
+    commit_steps_max: 100,
+    retry_ms: 20,
+    schema: { version: 1, migrations: [] },
+    ...changes,
+  });
+}
+
+describe('SIGKILL', () => {
+  it('loses nothing that was acknowledged, 20 times over', async () => {
+    let acknowledged = 0;
+    for (let kill = 0; kill < 20; kill++) {
+      const { child, line } = start([PROCESS, 'load', folder]);
+      const quota = acknowledged + 1 + Math.floor(Math.random() * 400);
+      for (;;) {
+        const said = await line();
+        if (said === undefined) break;
+        acknowledged = Math.max(acknowledged, said.acknowledged as number);
+        if (acknowledged >= quota && !child.killed) child.kill('SIGKILL');
+      }
+      const store = await open(folder); // the lock of a killed process is gone with it
+      const last = (store.get('meta', 'next') as { n: number }).n - 1;
+      expect(last).toBeGreaterThanOrEqual(acknowledged);
+      expect(store.journalHead().cursor).toBe(last);
+      expect(store.verifyJournal()).toBe(last);
+      const page = readJournal(store, { after: 0, limit: 10_000 });
+      expect(page.ok && page.entries.map(({ data }) => (data as { n: number }).n)).toEqual(
+        Array.from({ length: last }, (_, n) => n + 1),
+      );
+      const owed = Array.from({ length: last }, (_, n) => n + 1).filter((id) => (id + 10) % 3 !== 0 || id + 10 > last);
+      expect([...store.range('outbox', { limit: 100_000 })]).toEqual(
+        owed.map((id) => [id, { kind: 'open', subject: id }]),
+      );
+      expect([...store.range('pending', { limit: 100 })].map(([n]) => n)).toEqual(
+        Array.from({ length: Math.min(20, last) }, (_, n) => last - Math.min(20, last) + 1 + n),
+      );
+      await store.close();
+      acknowledged = last;
+    }
+  });
+});
+
+describe('opening', () => {
+  it('refuses a folder that another process holds, names it, and takes it when that is gone', async () => {
+    const { child, line } = start([PROCESS, 'hold', folder]);
+    await line();
+    await expect(open(folder)).rejects.toMatchObject({ code: 'store_locked', detail: { pid: child.pid } });
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    const store = await open(folder);
+    await expect(open(folder)).rejects.toMatchObject({ code: 'store_locked', detail: { pid: process.pid } });
+    await store.close();
+  });
+
+  it('tells a wrong key, a newer and an older schema apart, and changes nothing then', async () => {
+    const store = await open(folder);
+    await step(store);
+    await store.close();
+    await expect(openWith({ key: new Uint8Array(32).fill(8) })).rejects.toMatchObject({ code: 'store_wrong_key' });
+    await (
+      await openWith({ schema: { version: 3, migrations: [{ from: 1, to: 3, migrate: () => undefined }] } })
+    ).close();
+    await expect(openWith({})).rejects.toMatchObject({ code: 'store_newer', detail: { found: 3, known: 1 } });
+    await expect(openWith({ schema: { version: 4, migrations: [] } })).rejects.toMatchObject({
+      code: 'store_older',
+      detail: { found: 3 },
+    });
+    const again = await openWith({ schema: { version: 3, migrations: [] } });
+    expect(again.get('pending', 1)).toMatchObject({ n: 1 });
+    await again.close();
+  });
+
+  it('runs migrations in order and in one commit: one that throws leaves the store as it was', async () => {
+    await (await open(folder)).close();
+    const second = {
+      from: 1,
+      to: 2,
+      migrate: (tx: Transaction) => tx.put('meta', 'a', { at: 2 }),
+    };
+    const third = {
+      from: 2,
+      to: 3,
+      migrate: () => {
+        throw new Error('half way');
+      },
+    };
+    await expect(openWith({ schema: { version: 3, migrations: [third, second] } })).rejects.toThrow('half way');
+    const store = await open(folder);
+    expect(store.get('meta', 'a')).toBeUndefined();
+    await store.close();
+    const migrated = await openWith({ schema: { version: 2, migrations: [second] } });
+    expect(migrated.get('meta', 'a')).toEqual({ at: 2 });
+    await migrated.close();
+  });
+});
+
+describe('a disk that refuses', () => {
+  // The limit of file size of a process stands in for a full disk: it needs no privilege and can be lifted from outside.
+  const possible = spawnSync('prlimit', ['--version']).status === 0;
+
+  it.skipIf(!possible && process.env.CI !== 'true')(
+    'acknowledges nothing, says so, and goes on when there is room',
+    async () => {
+      await (await open(folder)).close();
+      const { child, line, errors } = start(
+        ['-c', `ulimit -S -f 4096; exec "$0" "$@"`, process.execPath, PROCESS, 'fill', folder],
+        '/bin/sh',
+      );
+      const failed = await line();
+      expect(failed, errors()).toMatchObject({ failed: 'store_io', state: { writable: false, reason: 'io' } });
+      expect(failed?.count).toBe(failed?.acknowledged);
+      expect(statSync(join(folder, 'data.mdb')).size).toBeLessThanOrEqual(4_096 * 1_024);
+      spawnSync('prlimit', ['--pid', String(child.pid), '--fsize=unlimited']);
+      const total = (failed?.acknowledged as number) + 1;
+      expect(await line(), errors()).toEqual({ again: true, count: total, journal: total });
+      const store = await open(folder).catch(async () => {
+        await once(child, 'exit');
+        return open(folder);
+      });
+      expect(store.count('ciphertexts')).toBe(total);
+      await store.close();
+    },
+  );
+
+  it('says so before it is full', async () => {
+    const store = await openWith({ free_bytes_min: Number.MAX_SAFE_INTEGER });
+    expect(store.state()).toMatchObject({ writable: true, reason: 'disk_low' });
+    await step(store); // what is in hand goes on
+    await store.close();
+  });
+});
+
+describe('a flipped bit', () => {
+  it('ends in a Fault or harms nothing, 210 times over', async () => {
+    const store = await open(folder);
+    for (let round = 0; round < 12; round++) {
+      await Promise.all(Array.from({ length: 40 }, () => step(store)));
+      await store.commit((tx) => {
+        for (let n = 0; n < 30; n++)
+          tx.put('machines', `asset/${(round * 7919 + n * 104729) % 400}`, {
+            version: 1,
+            value: 'Active',
+            context: 'c'.repeat(n * 20),
+          });
+        tx.put('ciphertexts', `0x${String(round % 5).padStart(64, '0')}`, new Uint8Array(5_000 + round));
+        if (round > 3) tx.remove('ciphertexts', `0x${String((round - 2) % 5).padStart(64, '0')}`);
+      });
+    }
+    await store.close();
+    const { line, child, errors } = start([
+      PROCESS,
+      'flip',
+      folder,
+      '210',
+      String(Math.floor(Math.random() * 2 ** 31)),
+    ]);
+    let last: Line | undefined;
+    let outcomes: Record<string, number> | undefined;
+    for (let said = await line(); said !== undefined; said = await line()) {
+      if (said.outcomes === undefined) last = said;
+      else outcomes = said.outcomes as Record<string, number>;
+    }
+    expect(outcomes, `the process ended (${child.signalCode}) at ${JSON.stringify(last)}: ${errors()}`).toBeDefined();
+    const { right = 0, store_corrupt = 0, store_rolled_back = 0, store_newer = 0, ...others } = outcomes ?? {};
+    expect(others).toEqual({});
+    expect(right + store_corrupt + store_rolled_back + store_newer).toBe(210);
+    expect(store_corrupt).toBeGreaterThan(20);
+  });
+});
