@@ -2,9 +2,9 @@
 // state of the chain, is refused here with a code. What the pool refuses by fork, gas price or balance is the chain's
 // matter. The opening workers call it on what they decrypted, the verifier on what a batch file holds, the client before
 // it encrypts: all must agree, so the decoder is pure and a decoded transaction encodes to the very bytes it came from.
+import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import { hex } from './encoding.ts';
-import { recoverKey } from './recovery.ts';
 import { encodeUint, listPrefix, Reader } from './rlp.ts';
 
 export type Hex = `0x${string}`;
@@ -225,10 +225,23 @@ function toSignature({ r, s }: { r: bigint; s: bigint }, parity: bigint): Signat
  * The address whose key signed, or null where no key could have (r is no point's x coordinate, or the key would be the
  * point at infinity): such a transaction is a `bad_signature`. Says nothing of EIP-7702 authorizations.
  */
-export function recoverSender(transaction: Pick<Transaction, 'signature' | 'signing_hash'>): Hex | null {
-  const { r, s, y_parity } = transaction.signature;
-  const key = recoverKey(transaction.signing_hash, r, s, y_parity);
+export function recoverSender(
+  transaction: Pick<Transaction, 'signature' | 'signing_hash'>,
+  recover: Recover = recoverByNoble,
+): Hex | null {
+  const key = recover(transaction.signing_hash, transaction.signature);
   return key === null ? null : hex(keccak(key).subarray(12));
+}
+
+/** @returns the public key, 64 bytes x ‖ y, or null where none could have signed */
+export type Recover = (hash: Uint8Array, signature: Signature) => Uint8Array | null;
+
+function recoverByNoble(hash: Uint8Array, { r, s, y_parity }: Signature): Uint8Array | null {
+  try {
+    return new secp256k1.Signature(r, s, y_parity).recoverPublicKey(hash).toBytes(false).subarray(1);
+  } catch {
+    return null;
+  }
 }
 
 function keccak(...parts: readonly Uint8Array[]): Uint8Array {

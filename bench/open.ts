@@ -12,6 +12,7 @@ import { decodeTransaction, recoverSender, type Transaction } from '../actors/tr
 import { encryptEnvelope } from '../client/seal.ts';
 import { eciesKey } from '../workers/ecies.ts';
 import { type OpenTask, open, type Sealed } from '../workers/open.ts';
+import { recoverKey } from '../workers/recovery.ts';
 import { ENC_BYTES, type XWingHandle, xwingKey } from '../workers/xwing.ts';
 
 /** One measured value; `floor` is what the bare work took in the same run, `ratio` value over floor. */
@@ -41,7 +42,7 @@ export async function run(): Promise<Figure[]> {
     // In turns, so that a busy machine slows both alike.
     for (let round = 0; round < ROUNDS; round++) {
       whole.push(time(() => open(task)));
-      recovery.push(time(() => transactions.map(recoverSender)));
+      recovery.push(time(() => transactions.map((transaction) => recoverSender(transaction, recoverKey))));
       if (scheme === 'x-wing') bare.push(time(() => task.envelopes.map((sealed) => bareOpen(handle, sealed))));
     }
     const value = median(whole) / ENVELOPES;

@@ -8,6 +8,7 @@ import type { Scheme } from '../actors/envelope.ts';
 import type { Refusal } from '../actors/refusal.ts';
 import { decodeTransaction, type Hex, recoverSender, type Transaction } from '../actors/transaction.ts';
 import { type EciesHandle, openEcies } from './ecies.ts';
+import { recoverKey } from './recovery.ts';
 import { openXWing, type XWingHandle } from './xwing.ts';
 
 /** The opening keys of one epoch; null where the epoch takes no such envelopes. */
@@ -87,7 +88,7 @@ function openOne(envelope: Sealed, keys: OpeningKeys, chain_id: bigint): OpenOut
   const { transaction } = decoded;
   if (transaction.chain_id !== chain_id) return refuse('wrong_chain');
   if (transaction.max_priority_fee_per_gas !== envelope.priority_fee) return refuse('claim_mismatch');
-  const sender = recoverSender(transaction);
+  const sender = recoverSender(transaction, recoverKey);
   if (sender === null) return refuse('bad_signature');
 
   const { type, tx_hash, nonce, to, value, gas_limit, data, max_fee_per_gas, max_priority_fee_per_gas } = transaction;

@@ -1,9 +1,8 @@
 // Signing, on a thread (DESIGN §4): ML-DSA-87 and ECDSA over batch digests, SLH-DSA-SHA2-256s and ML-DSA-87 over heads of
-// the log. All by OpenSSL, hedged, but for ECDSA over a 32-byte EIP-712 hash with recovery id, which OpenSSL doesn't
-// offer. What is signed is always a 64-byte digest of actors/digest.ts under its tag.
+// the log. All by OpenSSL, hedged, but for ECDSA over a 32-byte EIP-712 hash with recovery id, which is libsecp256k1's. What is signed is always a 64-byte digest of actors/digest.ts under its tag.
 import assert from 'node:assert';
 import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
-import { secp256k1 } from '@noble/curves/secp256k1.js';
+import secp256k1 from 'secp256k1';
 import { batchHash } from '../actors/eip712.ts';
 import type { SealResult, SealTask, SignResult, SignTask } from './job.ts';
 
@@ -44,10 +43,11 @@ function ecdsa(task: SignTask, key: KeyObject): Uint8Array {
   const scalar = key.export();
   try {
     const hash = batchHash({ chain_id: task.chain_id, height: task.height, digest: task.digest });
-    const signature = secp256k1.sign(hash, scalar, { lowS: true, prehash: false });
+    // libsecp256k1 signs in constant time, by RFC 6979, and always with the lower s.
+    const { signature, recid } = secp256k1.ecdsaSign(hash, scalar);
     const out = new Uint8Array(65);
-    out.set(signature.toCompactRawBytes());
-    out[64] = 27 + signature.recovery;
+    out.set(signature);
+    out[64] = 27 + recid;
     return out;
   } finally {
     scalar.fill(0);

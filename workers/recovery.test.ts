@@ -1,7 +1,7 @@
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { uintBytes } from './encoding.ts';
+import { uintBytes } from '../actors/encoding.ts';
 import { recoverKey } from './recovery.ts';
 
 const { Point } = secp256k1;
@@ -30,7 +30,9 @@ describe('recoverKey', () => {
       fc.property(scalar, fc.uint8Array({ minLength: 32, maxLength: 32 }), (key, hash) => {
         const secret = uintBytes(key, 32);
         const { r, s, recovery } = secp256k1.sign(hash, secret, { prehash: false });
-        expect(recoverKey(hash, r, s, recovery as 0 | 1)).toEqual(secp256k1.getPublicKey(secret, false).subarray(1));
+        expect(recoverKey(hash, { r, s, y_parity: recovery as 0 | 1 })).toEqual(
+          secp256k1.getPublicKey(secret, false).subarray(1),
+        );
       }),
       { numRuns: 200 },
     );
@@ -43,7 +45,7 @@ describe('recoverKey', () => {
     );
     fc.assert(
       fc.property(hash, scalar, scalar, parity, (message, r, s, y_parity) => {
-        expect(recoverKey(message, r, s, y_parity)).toEqual(noble(message, r, s, y_parity));
+        expect(recoverKey(message, { r, s, y_parity })).toEqual(noble(message, r, s, y_parity));
       }),
       { numRuns: 300 },
     );
@@ -61,7 +63,7 @@ describe('recoverKey', () => {
         const y_parity = (y & 1n) === 1n ? 1 : 0;
         const sum = mod(u1 + u2 * k);
         const expected = sum === 0n ? null : Point.BASE.multiplyUnsafe(sum).toBytes(false).subarray(1);
-        expect(recoverKey(hash, r, s, y_parity)).toEqual(expected);
+        expect(recoverKey(hash, { r, s, y_parity })).toEqual(expected);
         expect(noble(hash, r, s, y_parity)).toEqual(expected);
       }),
       { numRuns: 400 },
@@ -69,8 +71,8 @@ describe('recoverKey', () => {
   });
 
   it('has no key where r is no x coordinate or the sum is the point at infinity', () => {
-    expect(recoverKey(new Uint8Array(32).fill(1), 5n, 1n, 0)).toBe(null);
+    expect(recoverKey(new Uint8Array(32).fill(1), { r: 5n, s: 1n, y_parity: 0 })).toBe(null);
     const { x, y } = Point.BASE.toAffine();
-    expect(recoverKey(uintBytes(1n, 32), x, 1n, (y & 1n) === 1n ? 1 : 0)).toBe(null);
+    expect(recoverKey(uintBytes(1n, 32), { r: x, s: 1n, y_parity: (y & 1n) === 1n ? 1 : 0 })).toBe(null);
   });
 });
