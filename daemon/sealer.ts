@@ -48,7 +48,7 @@ const COVERED_MAX = 100_000;
 export class Sealer {
   readonly #modules: Modules;
   #timer: NodeJS.Timeout | undefined;
-  #starting = false;
+  #starting: Promise<void> | undefined;
   #stopped = false;
   /** Monotonic, of the last start. */
   #startedAt = Number.NEGATIVE_INFINITY;
@@ -59,17 +59,18 @@ export class Sealer {
 
   /** The log may have grown, or a seal is done: looks whether the next is due. */
   wake(): void {
-    if (this.#stopped || this.#starting || this.#timer !== undefined || !this.#grown()) return;
+    if (this.#stopped || this.#starting !== undefined || this.#timer !== undefined || !this.#grown()) return;
     const wait_ms = this.#startedAt + this.#modules.interval_ms() - performance.now();
     if (wait_ms > 0) this.#timer = setTimeout(() => this.#due(), wait_ms);
     else this.#due();
   }
 
-  /** Seals what there is without waiting for the interval, as at shutdown. */
-  hurry(): void {
+  /** Promises a head of what there is without waiting for the interval, as at shutdown. */
+  async hurry(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (!this.#starting && this.#grown()) this.#due();
+    if (this.#starting === undefined && this.#grown()) this.#due();
+    await this.#starting;
   }
 
   stop(): void {
@@ -98,14 +99,13 @@ export class Sealer {
   #due(): void {
     this.#timer = undefined;
     this.#startedAt = performance.now();
-    this.#starting = true;
-    this.#start()
+    this.#starting = this.#start()
       .catch((error: unknown) => {
         if (error instanceof Fault) this.#modules.onFault(error);
         else this.#modules.fatal(error);
       })
       .finally(() => {
-        this.#starting = false;
+        this.#starting = undefined;
         this.wake();
       });
   }

@@ -71,8 +71,10 @@ export interface Sequencer extends AsyncDisposable {
   ready(): Ready;
   /** Ends admission; what is on its way goes on. */
   drain(): void;
-  /** Finishes what is in hand within the limit, seals it, and closes. @returns whether everything in hand was sealed */
-  close(limit_ms?: number): Promise<boolean>;
+  /** Stops admission and cutting, and finishes what is in hand within the limit. @returns whether all of it is sealed */
+  finish(limit_ms?: number): Promise<boolean>;
+  /** Finishes unless that was done, and closes. What could not be finished is taken up at the next start. */
+  close(limit_ms?: number): Promise<void>;
 }
 
 export async function createSequencer(options: SequencerOptions): Promise<Sequencer> {
@@ -106,7 +108,8 @@ class Assembly implements Sequencer {
   #sealer!: Sealer;
   #intake!: Intake;
   #keysetQuote: { attestation: Attestation; renew_ms: number } | undefined;
-  #closing: Promise<boolean> | undefined;
+  #finishing: Promise<boolean> | undefined;
+  #closing: Promise<void> | undefined;
   #started = false;
 
   constructor(options: SequencerOptions) {
@@ -289,24 +292,25 @@ class Assembly implements Sequencer {
     this.#intake.drain();
   }
 
-  close(limit_ms = this.config.daemon.stop_timeout_s * 1000): Promise<boolean> {
+  finish(limit_ms = this.config.daemon.stop_timeout_s * 1000): Promise<boolean> {
+    this.#finishing ??= this.#finish(AbortSignal.timeout(limit_ms));
+    return this.#finishing;
+  }
+
+  close(limit_ms?: number): Promise<void> {
     this.#closing ??= this.#close(limit_ms);
     return this.#closing;
   }
 
-  async #close(limit_ms: number): Promise<boolean> {
-    let sealed = false;
+  async #close(limit_ms?: number): Promise<void> {
     if (this.#started) {
-      this.drain();
-      await this.#cutter.stop();
-      sealed = await this.#finish(AbortSignal.timeout(limit_ms));
+      await this.finish(limit_ms);
       this.#sealer.stop();
       this.#runtime.stop();
     }
     await this.#pool?.close();
     await this.#watermark?.close();
     await this.#store?.close();
-    return sealed;
   }
 
   /** What is on its way gets its signatures, and a seal covers it. */
@@ -315,13 +319,13 @@ class Assembly implements Sequencer {
       const { size, sealed } = meta(this.store, 'log');
       return size === sealed;
     };
-    do {
+    this.drain();
+    await this.#cutter.stop();
+    for (;;) {
       await this.#runtime.drained(limit);
-      if (!covered()) this.#sealer.hurry();
-      // The promise of a head is a commit: one turn later its effect is owed.
-      await new Promise((resolve) => setImmediate(resolve));
-    } while (!limit.aborted && !(covered() && this.#runtime.state().owed === 0));
-    return covered();
+      if (limit.aborted || (covered() && this.#runtime.state().owed === 0)) return covered();
+      await this.#sealer.hurry();
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

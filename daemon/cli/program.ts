@@ -1,0 +1,117 @@
+// The command line: which commands there are and what they take; what each does is in its own file, loaded when it is
+// called. Exit codes: 0 done, 1 refused or failed, 2 wrong use.
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { ConfigError } from '../../config/error.ts';
+import { Fault } from '../fault.ts';
+
+export const VERSION: string = (
+  JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
+
+export const EXIT = { ok: 0, refused: 1, usage: 2 } as const;
+
+/** @returns the exit code */
+export async function main(argv: readonly string[]): Promise<number> {
+  let code: number = EXIT.ok;
+  const program = createProgram((result) => {
+    code = result;
+  });
+  try {
+    await program.parseAsync(argv);
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (error instanceof ConfigError || error instanceof Fault) {
+      process.stderr.write(`${error.message}\n`);
+      return EXIT.refused;
+    }
+    throw error;
+  }
+}
+
+function createProgram(done: (code: number) => void): Command {
+  const program = new Command('aegisd')
+    .description('Aegis, a post-quantum TEE sequencer: encrypted transactions in, signed and attested batches out.')
+    .version(VERSION)
+    .exitOverride()
+    .showHelpAfterError();
+
+  const config = ['-c, --config <file>', 'settings that differ from the embedded sequencer.toml'] as const;
+  const json = ['--json', 'print one JSON document'] as const;
+
+  program
+    .command('start')
+    .description('run the daemon until SIGTERM or SIGINT')
+    .option(...config)
+    .option('--json', 'print one JSON line when it is ready')
+    .action(async (options) => done(await (await import('./start.ts')).start(options)));
+
+  program
+    .command('check-config')
+    .description('read and check the configuration, start nothing')
+    .option(...config)
+    .option(...json)
+    .action(async (options) => done(await (await import('./check-config.ts')).checkConfig(options)));
+
+  program
+    .command('status')
+    .description('ask a running daemon how it is')
+    .option(...config)
+    .option('--url <url>', 'ask over TCP instead of the unix socket')
+    .option(...json)
+    .action(async (options) => done(await (await import('./status.ts')).status(options)));
+
+  program
+    .command('send')
+    .description('encrypt a raw signed transaction and submit it')
+    .argument('[transaction]', '0x-hex of a signed EIP-2718 transaction; - reads it from standard input')
+    .option('--sample', 'sign a transfer of nothing with a key made for it, to try things out')
+    .option('--scheme <scheme>', 'x-wing or ecies', oneOf('x-wing', 'ecies'), 'x-wing')
+    .option('--asset <id...>', 'ids of the assets it touches')
+    .option('--tx-id <label>', 'a label of your own')
+    .option('--wait', 'wait until its batch is sealed')
+    .option('--timeout <seconds>', 'how long to wait', seconds, 60)
+    .option(...config)
+    .option('--url <url>', 'submit over TCP instead of the unix socket')
+    .option(...json)
+    .action(async (transaction, options) => done(await (await import('./send.ts')).send(transaction, options)));
+
+  program
+    .command('verify')
+    .description('check batch files offline, believing nothing that they say of themselves')
+    .argument('<file...>', 'batch files, as GET /batches/{height} gives them')
+    .option('--allow-simulated', 'accept evidence of the simulator, which proves nothing about hardware')
+    .option('--policy <file>', 'roots, measurements, log id and key sources to accept (TOML or JSON)')
+    .option('--at <time>', 'judge collateral at this time (RFC 3339)')
+    .option(...json)
+    .action(async (files, options) => done(await (await import('./verify.ts')).verify(files, options)));
+
+  program
+    .command('demo')
+    .description('run the main path on a daemon of its own: sign, encrypt, submit, seal, verify')
+    .option('--transactions <count>', 'how many', count, 200)
+    .option('--keep <dir>', 'keep batch files and the daemon’s log there')
+    .option(...json)
+    .action(async (options) => done(await (await import('./demo.ts')).demo(options)));
+
+  for (const command of program.commands) command.exitOverride().showHelpAfterError();
+  return program;
+}
+
+const oneOf =
+  (...allowed: readonly string[]) =>
+  (value: string): string => {
+    if (!allowed.includes(value)) throw new InvalidArgumentError(`expected one of ${allowed.join(', ')}`);
+    return value;
+  };
+
+const integer = (from: number, to: number) => (value: string) => {
+  const number = Number(value);
+  if (!(Number.isInteger(number) && number >= from && number <= to)) {
+    throw new InvalidArgumentError(`expected an integer from ${from} to ${to}`);
+  }
+  return number;
+};
+const seconds = integer(1, 3600);
+const count = integer(1, 10_000);

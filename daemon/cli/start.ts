@@ -1,0 +1,88 @@
+// `aegisd start`: the daemon's life from its configuration to its last seal. Signals are taken before anything is opened, so
+// that one during start-up ends in an orderly stop too.
+import { loadConfig } from '../../config/load.ts';
+import { createServer } from '../api/server.ts';
+import { createLogger } from '../logger.ts';
+import { createSequencer } from '../sequencer.ts';
+import { VERSION } from './program.ts';
+
+/** As a shell reports a process that SIGINT ended. */
+const INTERRUPTED = 130;
+
+export async function start(options: { config?: string; json?: boolean }): Promise<number> {
+  const stop = stopSignal();
+  const { config, sources } = loadConfig(options.config === undefined ? {} : { file: options.config });
+  const log = createLogger(config.daemon.log_level);
+  process.on('aegis:rotate' as never, () => log.warn({}, 'SIGUSR1: this version keeps one epoch and does not rotate'));
+  const fatal = (error: unknown) => {
+    log.fatal({ err: error }, 'a broken invariant ends the process; the next start takes up what was acknowledged');
+    process.exit(1);
+  };
+  process.on('uncaughtException', fatal);
+  process.on('unhandledRejection', fatal);
+
+  await using sequencer = await createSequencer({ config, log, fatal });
+  const server = await createServer({ sequencer, log, version: VERSION });
+  try {
+    const address = await server.listen();
+    announce({ ...address, sources, admin_token: server.adminTokenPath }, sequencer.status(), options.json === true);
+    log.info({ ...address, sources, version: VERSION }, 'listening');
+
+    const signal = await stop;
+    log.info({ signal }, 'stopping: no more admission, what is in hand is finished and sealed');
+    const sealed = await sequencer.finish();
+    log.info(
+      { sealed },
+      sealed ? 'everything in hand is sealed' : 'out of time: the rest is taken up at the next start',
+    );
+  } finally {
+    await server.close();
+  }
+  return 0;
+}
+
+/** Resolves with the first SIGTERM or SIGINT; a second SIGINT ends the process at once, which loses nothing. */
+function stopSignal(): Promise<NodeJS.Signals> {
+  const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
+  let asked = false;
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (asked && signal === 'SIGINT') process.exit(INTERRUPTED);
+      asked = true;
+      resolve(signal);
+    });
+  }
+  return promise;
+}
+
+function announce(
+  address: { url: string; socket: string; sources: readonly string[]; admin_token: string },
+  status: ReturnType<Awaited<ReturnType<typeof createSequencer>>['status']>,
+  json: boolean,
+): void {
+  const { simulated, tee_platform } = status.sequencer;
+  const about = { ...address, pid: process.pid, simulated, log_id: status.log.log_id, chain_id: status.chain.chain_id };
+  if (json) {
+    process.stdout.write(`${JSON.stringify(about)}\n`);
+    return;
+  }
+  const platform = simulated
+    ? `SIMULATED (${tee_platform}): no hardware vouches for anything; for trying things out only`
+    : tee_platform;
+  process.stdout.write(
+    [
+      `aegisd ${VERSION} listens on ${address.url}`,
+      `  platform      ${platform}`,
+      `  chain         ${status.chain.chain_id}, epoch ${status.epoch.active}, ${status.sequencer.batch_count} batches so far`,
+      `  unix socket   ${address.socket}`,
+      `  admin token   ${address.admin_token}`,
+      `  API           ${address.url}/openapi.json, feed ${address.url.replace('http', 'ws')}/feed`,
+      '',
+      'Try next, in another terminal:',
+      '  npx aegisd send --sample --wait     encrypt a transaction, submit it, wait for its seal',
+      '  npx aegisd status                   how the daemon is',
+      '  npx aegisd demo                     200 transactions on a daemon of their own, verified in a fresh process',
+      '',
+    ].join('\n'),
+  );
+}

@@ -1,0 +1,77 @@
+// Other aegisd processes, as the demo and the tests start them: the same program, run as an operator would run it.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, openSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { RequestError } from '../cli/connection.ts';
+
+const MAIN = fileURLToPath(new URL('../main.ts', import.meta.url));
+const START_TIMEOUT_MS = 30_000;
+const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
+
+export interface Child {
+  readonly url: string;
+  readonly socket: string;
+  readonly log_id: string;
+  readonly pid: number;
+  /** SIGTERM, and waits for the end. @returns the exit code */
+  stop(): Promise<number | null>;
+  /** SIGKILL, and waits for the end. */
+  kill(): Promise<void>;
+}
+
+/**
+ * Starts a daemon on a free port and waits until it listens.
+ *
+ * @param settings  lines of TOML that follow `[api] listen`, for tests
+ * @throws {RequestError} when it ends before it listens; what it said is in the log file
+ */
+export async function startDaemon(state_dir: string, logFile: string, settings = ''): Promise<Child> {
+  const config = join(state_dir, 'sequencer.toml');
+  const text = `[daemon]\nstate_dir = ${JSON.stringify(state_dir)}\n[api]\nlisten = "127.0.0.1:0"\n${settings}`;
+  await writeFile(config, text);
+  const log = openSync(logFile, 'a', 0o600);
+  const child = spawn(process.execPath, [MAIN, 'start', '--json', '--config', config], {
+    stdio: ['ignore', 'pipe', log],
+  });
+  closeSync(log);
+  const exited = once(child, 'exit');
+  const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
+  const line = await Promise.race([
+    once(createInterface({ input: child.stdout! }), 'line').then(([text]) => text as string),
+    exited.then(() => undefined),
+  ]);
+  clearTimeout(timer);
+  if (line === undefined) throw new RequestError('not_started', `the daemon did not start; its log is ${logFile}`);
+  const about = JSON.parse(line) as { url: string; socket: string; log_id: string; pid: number };
+  const end = async (signal: 'SIGTERM' | 'SIGKILL') => {
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    await exited;
+    return child.exitCode;
+  };
+  return { ...about, stop: () => end('SIGTERM'), kill: async () => void (await end('SIGKILL')) };
+}
+
+/** One command in a fresh process, to its end. */
+export async function run(
+  args: readonly string[],
+  input?: string,
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const child = spawn(process.execPath, [MAIN, ...args], { stdio: 'pipe' });
+  const collect = async (stream: AsyncIterable<Buffer>) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    for await (const chunk of stream) {
+      length += chunk.length;
+      if (length > OUTPUT_BYTES_MAX) throw new RequestError('answer_too_large', `${args[0]} says too much`);
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks).toString('utf8');
+  };
+  child.stdin.end(input);
+  const [stdout, stderr] = await Promise.all([collect(child.stdout), collect(child.stderr), once(child, 'close')]);
+  return { code: child.exitCode, stdout, stderr };
+}
