@@ -1,6 +1,6 @@
 // How commands speak to a running daemon: HTTP over its unix socket, found through the configuration, or over TCP where a
 // URL is given. Every request has a deadline and a bound; a problem document becomes an error with its code.
-import { request as httpRequest } from 'node:http';
+import { Agent, request as httpRequest } from 'node:http';
 import { resolve } from 'node:path';
 import { loadConfig } from '../../config/load.ts';
 
@@ -24,10 +24,12 @@ export interface Connection {
 const TIMEOUT_MS = 30_000;
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 
-export function connect(options: { config?: string; url?: string }): Connection {
+/** @param options.keepAlive  many requests will follow */
+export function connect(options: { config?: string; url?: string; keepAlive?: boolean }): Connection {
+  const agent = new Agent({ keepAlive: options.keepAlive === true });
   const target = options.url === undefined ? socketOf(options.config) : tcp(options.url);
   const ask = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
-    const { status, text } = await exchange(target.options, method, path, body);
+    const { status, text } = await exchange({ ...target.options, agent }, method, path, body);
     const answer = parse(text);
     if (status >= 200 && status < 300) return answer as T;
     const problem = answer as { code?: string; title?: string; detail?: string; field?: string };

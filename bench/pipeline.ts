@@ -1,0 +1,181 @@
+// The main path as a whole. Admission: a real daemon process, one client process beside it on the same cores, HTTP with
+// keep-alive. Latencies and the main thread's delay: a sequencer in this process at half of the rate that it can hold, so
+// that the event loop can be watched while seals are made. Floors: one fdatasync, and the bare cryptography of a batch.
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { closeSync, fdatasyncSync, openSync, writeSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Envelope } from '../actors/envelope.ts';
+import type { Keyset } from '../actors/keyset.ts';
+import { encryptEnvelope } from '../client/seal.ts';
+import { loadConfig } from '../config/load.ts';
+import { connect } from '../daemon/cli/connection.ts';
+import { startDaemon } from '../daemon/demo/child.ts';
+import { signTransactions } from '../daemon/demo/wallet.ts';
+import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
+import { type Figure, median, percentile, time } from './figure.ts';
+
+const ADMITTED = 3_000;
+const BODY = 64;
+const CLIENTS = 8;
+const PACED_S = 12;
+/** Envelopes a second: four batches of 50. */
+const PACED_PER_S = 200;
+
+export async function run(): Promise<Figure[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'aegis-bench-'));
+  try {
+    return [...(await admission(folder)), ...(await latency(folder))];
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function admission(folder: string): Promise<Figure[]> {
+  const state_dir = await mkdtemp(join(folder, 'd'));
+  const daemon = await startDaemon(state_dir, join(folder, 'daemon.log'), 'rate_limit_per_s = 0\n');
+  try {
+    const connection = connect({ url: daemon.url, keepAlive: true });
+    const { keyset } = await connection.get<{ keyset: Keyset }>('/epochs/1/keyset');
+    const bodies = chunks(await encrypted(keyset, ADMITTED), BODY);
+    const start = performance.now();
+    await Promise.all(
+      Array.from({ length: CLIENTS }, async () => {
+        for (let body = bodies.pop(); body !== undefined; body = bodies.pop()) {
+          const { results } = await connection.post<{ results: { status: number }[] }>('/transactions', body);
+          if (results.some(({ status }) => status !== 202)) throw new Error('an envelope was not admitted');
+        }
+      }),
+    );
+    const seconds = (performance.now() - start) / 1000;
+    const value = ADMITTED / seconds;
+    const syncs = fdatasync(folder);
+    return [
+      {
+        name: `durable admissions, bodies of ${BODY}`,
+        value,
+        unit: '/s',
+        reach: '≥ 1,500/s (3,000/s next)',
+        met: value >= 1500,
+      },
+      { name: 'one write and fdatasync of 4 KiB', value: syncs, unit: 'ms' },
+    ];
+  } finally {
+    await daemon.kill();
+  }
+}
+
+async function latency(folder: string): Promise<Figure[]> {
+  const { config } = loadConfig({ environment: { STATE_DIRECTORY: await mkdtemp(join(folder, 's')) } });
+  const quiet = () => {};
+  const fatal = (error: unknown) => {
+    throw error;
+  };
+  await using sequencer = await createSequencer({
+    config,
+    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
+    fatal,
+  });
+  const envelopes = await encrypted(sequencer.epoch.keyset.keyset, PACED_S * PACED_PER_S);
+  const loop = monitorEventLoopDelay({ resolution: 1 });
+  loop.enable();
+  await pace(sequencer, envelopes);
+  loop.disable();
+  await sequencer.finish();
+
+  const { signed, sealed } = journalLatencies(sequencer);
+  const slh = bareSlhDsa();
+  const limit = config.seal.interval_ms + 2 * slh;
+  const main = loop.percentile(99) / 1e6;
+  const signedP99 = percentile(signed, 99);
+  const sealedP99 = percentile(sealed, 99);
+  return [
+    { name: 'signed after the order is committed, p50', value: median(signed), unit: 'ms' },
+    {
+      name: 'signed after the order is committed, p99',
+      value: signedP99,
+      unit: 'ms',
+      reach: '< 50 ms',
+      met: signedP99 < 50,
+    },
+    { name: 'sealed after signed, p50', value: median(sealed), unit: 'ms', floor: slh, ratio: median(sealed) / slh },
+    {
+      name: 'sealed after signed, p99',
+      value: sealedP99,
+      unit: 'ms',
+      floor: slh,
+      ratio: sealedP99 / slh,
+      reach: `< ${Math.round(limit)} ms (interval + 2 × SLH-DSA)`,
+      met: sealedP99 < limit,
+    },
+    {
+      name: 'main thread delay while sealing, p99',
+      value: main,
+      unit: 'ms',
+      floor: 1,
+      reach: '< 20 ms',
+      met: main < 20,
+    },
+  ];
+}
+
+/** Bursts of 50, as many a second as the rate asks for. */
+async function pace(sequencer: Sequencer, envelopes: readonly Envelope[]): Promise<void> {
+  const bursts = chunks(envelopes, 50);
+  const start = performance.now();
+  for (const [i, burst] of bursts.entries()) {
+    await delay(Math.max(0, start + (i * 50_000) / PACED_PER_S - performance.now()));
+    const admissions = await Promise.all(burst.map((envelope) => sequencer.submitEncrypted(envelope)));
+    if (admissions.some(({ ok }) => !ok)) throw new Error('an envelope was not admitted');
+  }
+}
+
+/** From the journal's own times: of the order's commit, of the signatures, of the seal. */
+function journalLatencies(sequencer: Sequencer): { signed: number[]; sealed: number[] } {
+  const ordered = new Map<number, number>();
+  const signedAt = new Map<number, number>();
+  const signed: number[] = [];
+  const sealed: number[] = [];
+  for (const [, { type, at_ms, data }] of sequencer.store.range('journal', { limit: 100_000 })) {
+    const { height, heights } = data as { height?: number; heights?: number[] };
+    if (type === 'txs_ordered' && !ordered.has(height!)) ordered.set(height!, at_ms);
+    if (type === 'batch_created') {
+      signedAt.set(height!, at_ms);
+      signed.push(at_ms - ordered.get(height!)!);
+    }
+    if (type === 'seal_created') for (const one of heights!) sealed.push(at_ms - signedAt.get(one)!);
+  }
+  return { signed, sealed };
+}
+
+async function encrypted(keyset: Keyset, count: number): Promise<Envelope[]> {
+  const raws = await signTransactions(count, Number(keyset.chain_id));
+  const envelopes: Envelope[] = [];
+  for (const raw of raws) envelopes.push(await encryptEnvelope({ keyset, raw }));
+  return envelopes;
+}
+
+function bareSlhDsa(): number {
+  const { privateKey } = generateKeyPairSync('slh-dsa-sha2-256s');
+  const digest = randomBytes(64);
+  return median([1, 2, 3].map(() => time(() => sign(null, digest, privateKey))));
+}
+
+function fdatasync(folder: string): number {
+  const file = openSync(join(folder, 'sync'), 'w');
+  const block = Buffer.alloc(4096, 1);
+  const one = () => {
+    writeSync(file, block);
+    fdatasyncSync(file);
+  };
+  const value = median(Array.from({ length: 50 }, () => time(one)));
+  closeSync(file);
+  return value;
+}
+
+function chunks<T>(all: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all.slice(i * size, (i + 1) * size));
+}
