@@ -3,10 +3,11 @@
  * and takes plaintext bytes, keeps the census true, and promises that `write` is on the disk when it returns, whole or not at all.
  */
 import assert from 'node:assert';
-import { chmodSync, closeSync, fsyncSync, openSync } from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb';
 import { Census, type CensusRecord } from './census.ts';
+import { Fault } from './fault.ts';
 import type { Bounds, Source } from './overlay.ts';
 import { decodeValue, encodeValue } from './step.ts';
 import { type Table, tableNames } from './tables.ts';
@@ -32,6 +33,8 @@ export class Environment implements Source {
     this.#folder = folder;
     this.#vault = vault;
     this.#census = Census.from(vault.derive('census'));
+    // LMDB's own lock holds nothing that outlives its processes, and ours says that there are none: a damaged one must not stay.
+    rmSync(join(folder, 'lock.mdb'), { force: true });
     for (const name of ['data.mdb', 'lock.mdb']) {
       const path = join(folder, name);
       closeSync(openSync(path, 'a', 0o600)); // LMDB takes an empty file for a new one
@@ -144,6 +147,7 @@ export class Environment implements Source {
   }
 
   #table(table: Table): Database<Buffer, Buffer> {
+    if (this.#closed) throw new Fault({ code: 'store_closed' }); // LMDB's handles are gone: using one could crash
     const database = this.#tables.get(table);
     assert(database !== undefined, `the table ${table} is open`);
     return database;

@@ -6,7 +6,7 @@
  * is the kernel's fcntl lock, taken by the SQLite that Node brings: atomic, across containers, gone the moment its process is. The lock
  * file stays empty: nothing is ever written through it, so a full disk does not matter.
  */
-import { chmodSync, closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Fault } from './fault.ts';
@@ -16,12 +16,13 @@ export type Lock = { release(): void };
 /** SQLITE_BUSY: somebody else holds the lock. */
 const BUSY = 5;
 
-/** @throws Fault `store_locked`, naming the holder's pid where it can be read; `store_io` when the folder can't be used */
+/** Makes the folder where there is none. @throws Fault `store_locked`, naming the holder's pid where it can be read; `store_io` when the folder can't be used */
 export function acquireLock(folder: string): Lock {
   const path = join(folder, 'store.lock');
   const holder = join(folder, 'store.pid');
   let database: DatabaseSync;
   try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
     closeSync(openSync(path, 'a', 0o600));
     chmodSync(path, 0o600);
     database = new DatabaseSync(path, { timeout: 0 });

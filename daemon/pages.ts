@@ -166,19 +166,18 @@ export class PageFile {
     const meta = this.#read(0, HEAD_BYTES + 168);
     const size = meta.readUInt32LE(HEAD_BYTES + 24);
     if (meta.readUInt32LE(HEAD_BYTES) !== MAGIC) throw this.#damaged('it has no magic number', 0);
-    const version = meta.readUInt32LE(HEAD_BYTES + 4);
-    if (version !== DATA_VERSION) {
-      throw version > 2 && version < 16
-        ? new Fault({
-            code: 'store_newer',
-            path: this.#path,
-            found: `layout ${version}`,
-            known: `layout ${DATA_VERSION}`,
-          })
-        : this.#damaged('it has an impossible layout version', 0);
-    }
     if (size < 512 || size > 65_536 || (size & (size - 1)) !== 0)
       throw this.#damaged('it has an impossible page size', 0);
+    const versions = [0, size].map((at) => this.#read(at, HEAD_BYTES + 8).readUInt32LE(HEAD_BYTES + 4));
+    const [version = 0] = versions;
+    if (versions[1] === version && version > DATA_VERSION) {
+      throw new Fault({
+        code: 'store_newer',
+        path: this.#path,
+        found: `layout ${version}`,
+        known: `layout ${DATA_VERSION}`,
+      });
+    }
     return size;
   }
 

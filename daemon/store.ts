@@ -108,7 +108,6 @@ const CHECK_BYTES_MAX = 2 ** 31;
 
 /** @throws Fault `store_locked`, `store_newer`, `store_older`, `store_wrong_key`, `store_corrupt`, `store_rolled_back`, `store_io` */
 export async function openStore(options: StoreOptions): Promise<Store> {
-  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
   const lock = acquireLock(options.folder);
   let environment: Environment | undefined;
   try {
@@ -120,7 +119,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       bytes_max: options.check_bytes_max ?? CHECK_BYTES_MAX,
     });
     if (report?.skipped.length) options.logger?.warn(report, 'store is too large for a whole check at boot');
-    environment = new Environment(options.folder, options.map_bytes_max, vault);
+    environment = openEnvironment(options, vault);
     const store = new LmdbStore(options, lock, vault, environment);
     store.prepare();
     return store;
@@ -128,6 +127,14 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     await environment?.close();
     lock.release();
     throw error;
+  }
+}
+
+function openEnvironment({ folder, map_bytes_max }: StoreOptions, vault: Vault): Environment {
+  try {
+    return new Environment(folder, map_bytes_max, vault);
+  } catch (cause) {
+    throw new Fault({ code: 'store_io', operation: 'open', path: folder, reason: describe(cause) }, { cause });
   }
 }
 
@@ -293,7 +300,7 @@ class LmdbStore implements Store {
     try {
       if (!overlay.empty) this.#write(overlay, counters);
     } catch (error) {
-      this.#fail(error, done);
+      this.#fail(error instanceof Fault ? error : this.#ioFault(describe(error), error), done);
       return;
     }
     this.#steps += done.length;
@@ -341,27 +348,29 @@ class LmdbStore implements Store {
       commits,
     };
     overlay.set('meta', ownKey('head'), encodeValue('meta', head));
-    this.#environment.write(overlay.writes());
+    try {
+      this.#environment.write(overlay.writes());
+    } catch (error) {
+      if ((error as { code?: number }).code === MDB_PANIC) this.#panicked = true;
+      throw this.#ioFault(describe(error), error);
+    }
     this.#commits = commits;
     this.#counters = counters;
   }
 
-  #fail(error: unknown, group: readonly Waiting[]): void {
-    this.#broken = describe(error);
-    const fault = this.#ioFault(this.#broken, error);
+  #fail(fault: Fault, group: readonly Waiting[]): void {
+    this.#broken = String(fault.detail.reason);
     for (const { reject } of group) reject(fault);
     this.#rejectQueue(fault);
     this.#options.logger?.warn({ error: this.#broken }, 'store cannot write');
-    this.#armRetry(error);
+    this.#armRetry();
   }
 
-  #armRetry(error: unknown): void {
-    if ((error as { code?: number }).code === MDB_PANIC) this.#panicked = true;
+  #armRetry(): void {
     this.#retry = setTimeout(() => {
-      this.#retry = undefined;
-      this.#probing = this.#probe().catch((again: unknown) => {
-        this.#broken = describe(again);
-        if (!this.#closed) this.#armRetry(again);
+      this.#probing = this.#probe().catch((error: unknown) => {
+        this.#broken = describe(error);
+        if (!this.#closed) this.#armRetry();
       });
     }, this.#options.retry_ms);
     this.#retry.unref();
