@@ -32,6 +32,12 @@ export const checkHeader: Check = ({ file, digest }) => {
   if ((header.algorithms & POST_QUANTUM) !== POST_QUANTUM) {
     return fail('algorithms_missing', 'header.algorithms', 'expected the bits of ML-DSA-87 (1) and SLH-DSA (2)');
   }
+  const listed = (header.algorithms & ALGORITHM_BIT.ECDSA) !== 0;
+  if (listed !== (file.ecdsa_sig !== null)) {
+    return listed
+      ? fail('ecdsa_missing', 'ecdsa_sig', 'header.algorithms lists ECDSA (4)')
+      : fail('ecdsa_unexpected', 'ecdsa_sig', 'header.algorithms does not list ECDSA (4)');
+  }
   if (file.risk_assessment.score !== header.risk_score) {
     return fail('risk_score_mismatch', 'risk_assessment.score', `the header says ${header.risk_score}`);
   }

@@ -23,11 +23,11 @@ const Register = hexOf(48);
 
 const Allowed = z
   .strictObject({
-    mrtd: Register.optional(),
-    rtmr0: Register.optional(),
-    rtmr1: Register.optional(),
-    rtmr2: Register.optional(),
-    rtmr3: Register.optional(),
+    mrtd: Register.exactOptional(),
+    rtmr0: Register.exactOptional(),
+    rtmr1: Register.exactOptional(),
+    rtmr2: Register.exactOptional(),
+    rtmr3: Register.exactOptional(),
   })
   .refine(
     (entry) => Object.keys(entry).length > 0,
@@ -46,7 +46,7 @@ export const VerificationPolicy = z
     measurements: z.array(Allowed).min(1).max(256).optional().describe('Enclaves that may have made the batch.'),
     compose_hashes: z.array(hexOf(32)).min(1).max(256).optional().describe('dstack compose files that may run in it.'),
     log_id: Digest.optional().describe('The log that the batch must be in.'),
-    chain_id: decimal(256).optional(),
+    chain_id: z.union([decimal(256), z.int().min(0).transform(String)]).optional(),
     key_sources: z.array(z.enum(KEY_SOURCES)).min(1).optional().describe('Where its keys may come from.'),
     keysets: z
       .array(Digest)

@@ -4,7 +4,7 @@
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
 import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
-import { ALGORITHM_BIT, type BatchFile } from '../actors/batch.ts';
+import type { BatchFile } from '../actors/batch.ts';
 import { isIssuedBy, readChain } from '../actors/certificate.ts';
 import type { EvidenceCode } from '../actors/collateral.ts';
 import { quoteDigest } from '../actors/digest.ts';
@@ -103,12 +103,9 @@ export const checkSlhDsa: Check = ({ file, policy, head_digest, found }) => {
   return fail('slh_dsa_invalid', 'slh_dsa_sig.signature', "does not verify over the head under the keyset's key");
 };
 
-/** Required by its bit in the header under `all`; under `any-pq` it is reported and decides nothing. */
+/** There when its bit in the header is set (checkHeader). `all` demands it; under `any-pq` it is only reported. */
 export const checkEcdsa: Check = ({ file: { header, ecdsa_sig, keyset }, policy, digest, found }) => {
-  if ((header.algorithms & ALGORITHM_BIT.ECDSA) === 0) {
-    return ecdsa_sig === null ? null : fail('ecdsa_unexpected', 'ecdsa_sig', 'the header does not list ECDSA');
-  }
-  if (ecdsa_sig === null) return fail('ecdsa_missing', 'ecdsa_sig', 'the header lists ECDSA');
+  if (ecdsa_sig === null) return null;
   if (keyset.secp256k1 === null) return fail('ecdsa_missing', 'keyset.secp256k1', 'the header lists ECDSA');
   const hash = batchHash({ chain_id: header.chain_id, height: header.height, digest });
   found.ecdsa_valid = isSignedBy(fromHex(ecdsa_sig.signature), hash, fromBase64(keyset.secp256k1));
@@ -176,23 +173,13 @@ function checkLifetime({ slh_dsa_sig: { seal }, attestation }: Attested): Failur
 }
 
 function checkEvidence(subject: Subject, { keyset, attestation }: Attested): Failure | null {
-  const { policy, allow_simulated, now_ms, head_digest, keyset_digest, found } = subject;
+  const { policy, now_ms, head_digest, keyset_digest, found } = subject;
   const root = rootOf(attestation);
   if ('code' in root) return root;
   const simulated = !equal(root.der, INTEL_ROOT_DER);
   found.simulated = simulated || keyset.key_source === 0;
-  if (found.simulated && !allow_simulated)
-    return simulatedRefusal(simulated ? 'attestation.quote' : 'keyset.key_source');
-  if (!found.simulated) {
-    const missing = missingAnchors(policy);
-    if (missing.length > 0) {
-      return fail(
-        'policy_incomplete',
-        'policy',
-        `hardware evidence proves little unless it names ${missing.join(', ')}`,
-      );
-    }
-  }
+  const failure = checkOrigin(subject, attestation.quote_type, simulated);
+  if (failure !== null) return failure;
   const { not_after_ms } = attestation;
   const evidence = verifyEvidence(readAttestation(attestation), {
     // Where no root is named, simulated evidence may bring its own: the verdict then says what that is worth.
@@ -200,12 +187,12 @@ function checkEvidence(subject: Subject, { keyset, attestation }: Attested): Fai
     now_ms,
     tcb_statuses: policy.tcb_statuses,
     report_data: quoteDigest({ purpose: 'seal', subject: head_digest, keyset_digest, not_after_ms }),
-    ...(policy.measurements === undefined ? {} : { measurements: policy.measurements as never }),
+    ...(policy.measurements === undefined ? {} : { measurements: policy.measurements }),
     ...(policy.compose_hashes === undefined ? {} : { compose_hashes: policy.compose_hashes }),
   });
   if (!evidence.ok) return fail(evidence.code, fieldOf(evidence.code), evidence.message);
   found.tcb_status = evidence.status;
-  return compare(attestation, evidence) ?? checkSource(keyset.key_source, attestation.quote_type, simulated);
+  return compare(attestation, evidence);
 }
 
 /** The root that the evidence itself claims; self-signed, so that not a bit of it is free where nobody names a root. */
@@ -219,6 +206,24 @@ function rootOf(attestation: Attested['attestation']): { der: Uint8Array } | Fai
   } catch (cause) {
     return fail('quote_malformed', 'attestation.quote', cause instanceof Error ? cause.message : 'unreadable');
   }
+}
+
+/**
+ * Is evidence from there acceptable at all? Keys of a platform come with that platform's quote, keys out of a file with
+ * none that claims hardware, and hardware means little to a policy that doesn't say which enclave is meant.
+ */
+function checkOrigin({ file, policy, allow_simulated, found }: Subject, quote_type: string, simulated: boolean) {
+  if (found.simulated && !allow_simulated) {
+    return simulatedRefusal(simulated ? 'attestation.quote' : 'keyset.key_source');
+  }
+  if (simulated) return null;
+  const source = KEY_SOURCES[file.keyset.key_source]!;
+  if (source !== 'credential' && source !== (quote_type === 'SGX' ? 'sgx' : 'dstack')) {
+    return fail('key_source_mismatch', 'keyset.key_source', `${source} keys with a ${quote_type} quote`);
+  }
+  const missing = missingAnchors(policy);
+  if (missing.length === 0) return null;
+  return fail('policy_incomplete', 'policy', `anyone can run an enclave: the policy must name ${missing.join(', ')}`);
 }
 
 function simulatedRefusal(field: string): Failure {
@@ -244,13 +249,6 @@ function compare(attestation: Attested['attestation'], evidence: VerifiedEvidenc
   );
   const detail = field === 'measurements' ? `measurements.${register}` : path;
   return fail(FIELD_CODES[field], `attestation.${detail}`, 'says something else than the evidence');
-}
-
-/** Keys of a platform come with that platform's quote, and keys out of a file with none that claims hardware. */
-function checkSource(key_source: number, quote_type: string, simulated: boolean): Failure | null {
-  const source = KEY_SOURCES[key_source]!;
-  const fits = simulated || source === 'credential' || source === (quote_type === 'SGX' ? 'sgx' : 'dstack');
-  return fits ? null : fail('key_source_mismatch', 'keyset.key_source', `${source} keys with a ${quote_type} quote`);
 }
 
 /** Where to look: the evidence module speaks of one quote, a reader of a whole file. */

@@ -153,9 +153,10 @@ export interface Accepted extends SignatureFindings {
   readonly keyset_digest: string;
   readonly tx_count: number;
   readonly refused_count: number;
-  /** Of the head that covers the batch; null while unsealed, as is the root. */
+  /** Of the head that covers the batch; null while unsealed, as are its root and the place of the batch below it. */
   readonly size: number | null;
   readonly root: string | null;
+  readonly leaf_index: number | null;
   /** The enclave's clock when it sealed. */
   readonly sealed_at: string | null;
   /** Of the platform, by the evidence; null while unsealed. */

@@ -14,6 +14,7 @@ import {
   checkSenders,
   checkTransactions,
 } from './content.ts';
+import { fieldPath } from './json.ts';
 import { DEFAULT_POLICY } from './policy.ts';
 import { checkAttestation, checkEcdsa, checkKeyset, checkMlDsa, checkSeal, checkSlhDsa } from './proof.ts';
 import {
@@ -89,11 +90,11 @@ function readFile(file: unknown): { file: BatchFile } | Failure {
   if (!parsed.success) {
     const issue = parsed.error.issues[0]!;
     const extra = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
-    return fail('malformed', pathOf([...issue.path, ...extra]), issue.message);
+    return fail('malformed', fieldPath([...issue.path, ...extra]), issue.message);
   }
   // The one number that JSON can write in two ways and a schema takes for another.
   const zero = negativeZero(file, []);
-  return zero === null ? { file: parsed.data } : fail('malformed', pathOf(zero), 'expected 0 without a sign');
+  return zero === null ? { file: parsed.data } : fail('malformed', fieldPath(zero), 'expected 0 without a sign');
 }
 
 /** Of data whose schema holds, so its depth is bounded. */
@@ -104,16 +105,6 @@ function negativeZero(value: unknown, path: PropertyKey[]): PropertyKey[] | null
     if (found !== null) return found;
   }
   return null;
-}
-
-/** `transactions[3].sender`, `header["odd key"]`; the file itself is `$`. */
-function pathOf(path: readonly PropertyKey[]): string {
-  const text = path.map((key) => {
-    if (typeof key === 'number') return `[${key}]`;
-    const name = String(key);
-    return /^\w{1,64}$/.test(name) ? `.${name}` : `[${JSON.stringify(name.slice(0, 64))}]`;
-  });
-  return text.length === 0 ? '$' : text.join('').replace(/^\./, '');
 }
 
 function refusal(
@@ -145,6 +136,7 @@ function accepted({ file, policy, keyset_digest, found }: Subject, checks: reado
     refused_count: file.refused.length,
     size: seal?.size ?? null,
     root: seal?.root ?? null,
+    leaf_index: file.slh_dsa_sig?.leaf_index ?? null,
     sealed_at: seal === null ? null : timestamp(seal.timestamp_ms),
     tcb_status: found.tcb_status,
     simulated,
