@@ -66,13 +66,13 @@ export function rootAt(size: number, read: ReadNode): Uint8Array {
 
 /** RFC 9162 §2.1.3.1: sibling hashes from the leaf up. */
 export function inclusionPath(index: number, size: number, read: ReadNode): Uint8Array[] {
-  if (!(index >= 0 && index < size)) throw new RangeError(`leaf ${index} is not in a tree of ${size}`);
+  if (!isBetween(index, 0, size - 1)) throw new RangeError(`leaf ${index} is not in a tree of ${size}`);
   return path(index, 0, size, read);
 }
 
 /** RFC 9162 §2.1.4.1: proves that the first `from` of `size` leaves are those of the earlier head. */
 export function consistencyPath(from: number, size: number, read: ReadNode): Uint8Array[] {
-  if (!(from > 0 && from <= size)) throw new RangeError(`a tree of ${from} is not a prefix of one of ${size}`);
+  if (!isBetween(from, 1, size)) throw new RangeError(`a tree of ${from} is not a prefix of one of ${size}`);
   return from === size ? [] : prefix(from, 0, size, true, read);
 }
 
@@ -84,7 +84,7 @@ export function verifyInclusion(
   proof: readonly Uint8Array[],
   root: Uint8Array,
 ): boolean {
-  if (!(index >= 0 && index < size)) return false;
+  if (!isBetween(index, 0, size - 1)) return false;
   let fn = index;
   let sn = size - 1;
   let hash = leaf;
@@ -113,10 +113,10 @@ export function verifyConsistency(
   root: Uint8Array,
   proof: readonly Uint8Array[],
 ): boolean {
-  if (!(from > 0 && from <= size)) return false;
+  if (!isBetween(from, 1, size)) return false;
   if (from === size) return proof.length === 0 && equal(fromRoot, root);
   // A complete subtree is its own first node, so the prover leaves it out.
-  const nodes = Number.isInteger(Math.log2(from)) ? [fromRoot, ...proof] : [...proof];
+  const nodes = isComplete(from) ? [fromRoot, ...proof] : [...proof];
   const first = nodes.shift();
   if (first === undefined) return false;
   let fn = from - 1;
@@ -145,15 +145,26 @@ export function verifyConsistency(
   return sn === 0 && equal(fr, fromRoot) && equal(sr, root);
 }
 
+/** An index or size that a proof can be about: whole, exact, in range. */
+function isBetween(n: number, from: number, to: number): boolean {
+  return Number.isSafeInteger(n) && Number.isSafeInteger(to) && n >= from && n <= to;
+}
+
 /** Sizes pass 2^31, where `>>` would go wrong. */
 const half = (n: number): number => Math.floor(n / 2);
 
-/** The largest power of two below n; n > 1. */
-const split = (n: number): number => 2 ** Math.ceil(Math.log2(n) - 1);
+/** The largest power of two below n; n > 1. By doubling, because from 2^48 on log2 rounds n + 1 to n. */
+function split(n: number): number {
+  let power = 1;
+  while (power * 2 < n) power *= 2;
+  return power;
+}
+
+/** Are n leaves one complete subtree? */
+const isComplete = (n: number): boolean => n === 1 || split(n) * 2 === n;
 
 function subtree(start: number, size: number, read: ReadNode): Uint8Array {
-  const level = Math.log2(size);
-  if (Number.isInteger(level)) return read(level, start / size);
+  if (isComplete(size)) return read(Math.log2(size), start / size);
   const left = split(size);
   return nodeHash(subtree(start, left, read), subtree(start + left, size - left, read));
 }
