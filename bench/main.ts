@@ -4,6 +4,7 @@ import type { Figure } from './figure.ts';
 const PARTS = {
   ordering: () => import('./ordering.ts'),
   open: () => import('./open.ts'),
+  store: () => import('./store.ts'),
   signing: () => import('./signing.ts'),
   pipeline: () => import('./pipeline.ts'),
 } satisfies Record<string, () => Promise<{ run(): Promise<Figure[]> }>>;

@@ -197,7 +197,6 @@ export const schema = table({
   workers: table({
     open_threads: integer(1, 64, 'threads'),
     sign_threads: integer(1, 64, 'threads'),
-    seal_threads: integer(1, 16, 'threads'),
     queue_max: integer(1, 65_536, 'tasks'),
     task_timeout_ms: integer(5000, 600_000, 'milliseconds'),
     seal_nice: integer(0, 19, 'steps'),
@@ -209,7 +208,6 @@ export const schema = table({
     commit_steps_max: integer(1, 65_536, 'steps'),
     retry_ms: integer(10, 60_000, 'milliseconds'),
   }),
-  clock: table({ step_max_ms: integer(1000, 3_600_000, 'milliseconds') }),
 });
 
 type Parsed = z.output<typeof schema>;

@@ -68,7 +68,14 @@ async function makeGenesis(modules: Parameters<typeof openEpoch>[0]): Promise<Ac
     putMeta(step, 'genesis', log);
     putMeta(step, 'mempool', { count: 0, next_sequence: 0 });
     const parent_digest = hex(ZERO_DIGEST);
-    putMeta(step, 'heights', { cut: 0, opened: 0, signed: 0, parent_digest, timestamp_ms: created_at_ms });
+    putMeta(step, 'heights', {
+      cut: 0,
+      opened: 0,
+      signed: 0,
+      forgotten: 0,
+      parent_digest,
+      timestamp_ms: created_at_ms,
+    });
     putMeta(step, 'log', { size: 0, sealed: 0, sealing: null });
     putMeta(step, 'epoch', { active: FIRST_EPOCH });
     step.begin(EPOCH, FIRST_EPOCH, { epoch: FIRST_EPOCH });

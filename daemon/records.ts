@@ -16,7 +16,15 @@ export interface Meta {
   genesis: { chain_id: string; log_id: string; created_at_ms: number };
   mempool: { count: number; next_sequence: number };
   /** How far the heights have come, and the digest and time that the next header continues from. */
-  heights: { cut: number; opened: number; signed: number; parent_digest: string; timestamp_ms: number };
+  heights: {
+    cut: number;
+    opened: number;
+    signed: number;
+    /** Below it, batches have lost their ciphertexts. */
+    forgotten: number;
+    parent_digest: string;
+    timestamp_ms: number;
+  };
   /** Leaves in the log, and how many of them the newest seal covers. `sealing` is the size that a seal is owed for. */
   log: { size: number; sealed: number; sealing: number | null };
   epoch: { active: number };

@@ -37,10 +37,14 @@ interface Modules {
   readonly log: Meta['genesis'];
   readonly config_digest: string;
   readonly interval_ms: () => number;
+  readonly retention_batches: number;
   readonly now: () => number;
   readonly onFault: (error: Fault) => void;
   readonly fatal: (error: unknown) => void;
 }
+
+/** Batches whose ciphertexts one seal may drop, so that no step grows with a backlog. */
+const FORGOTTEN_MAX = 100;
 
 /** A log grows by a few entries a seal; more than this at once is a bug. */
 const COVERED_MAX = 100_000;
@@ -171,7 +175,21 @@ export class Sealer {
       step.send(BATCH, height, { type: 'sealed' });
       heights.push(height);
     }
+    forgetCiphertexts(step, this.#modules.retention_batches);
     const { root, epoch } = record.head;
     step.journal('seal_created', { size, root, digest: record.digest, epoch, heights }, this.#modules.now());
   }
+}
+
+/** Ciphertexts go once their batch is sealed and `retention` newer ones are (DESIGN §11 "Retention"). */
+function forgetCiphertexts(step: Step, retention: number): void {
+  const heights = meta(step, 'heights');
+  const end = Math.min(heights.forgotten + FORGOTTEN_MAX, heights.signed - retention);
+  let height = heights.forgotten;
+  for (; height < end; height++) {
+    const { order, sealed_by } = batchRecord(step, height);
+    if (sealed_by === null) break;
+    for (const { envelope_id } of order) step.remove('ciphertexts', envelope_id);
+  }
+  if (height > heights.forgotten) putMeta(step, 'heights', { ...heights, forgotten: height });
 }

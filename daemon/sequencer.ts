@@ -187,6 +187,7 @@ class Assembly implements Sequencer {
       log: genesis,
       config_digest: hex(sha512(utf8(canonicalJson(config)))),
       interval_ms: () => config.seal.interval_ms,
+      retention_batches: config.store.retention_batches,
       now,
       onFault,
       fatal,

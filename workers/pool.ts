@@ -8,7 +8,6 @@ import type { Answer, JobName, Jobs } from './job.ts';
 export interface PoolOptions {
   readonly open_threads: number;
   readonly sign_threads: number;
-  readonly seal_threads: number;
   readonly queue_max: number;
   readonly task_timeout_ms: number;
   readonly seal_nice: number;
@@ -47,7 +46,7 @@ export function createPool(options: PoolOptions): Pool {
     });
   const opening = lane(options.open_threads);
   const signing = lane(options.sign_threads);
-  const sealing = lane(options.seal_threads, options.seal_nice);
+  const sealing = lane(1, options.seal_nice);
   const lanes: Record<JobName, Piscina> = { open: opening, sign: signing, seal: sealing, evidence: opening };
 
   return {

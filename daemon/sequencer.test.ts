@@ -1,0 +1,271 @@
+import { createPublicKey, verify } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { encrypt } from 'eciesjs';
+import { privateKeyToAccount } from 'viem/accounts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { receiptDigest } from '../actors/digest.ts';
+import { base64, concat, fromBase64, fromHex, hex } from '../actors/encoding.ts';
+import { claimsAad, type Envelope } from '../actors/envelope.ts';
+import { DEFAULT_POLICY } from '../client/policy.ts';
+import { encryptEnvelope } from '../client/seal.ts';
+import { verifyBatch } from '../client/verify.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { envelopeRecord } from './records.ts';
+import { createSequencer, type Sequencer } from './sequencer.ts';
+
+const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+const folders: string[] = [];
+const newFolder = () => {
+  const folder = mkdtempSync(join(tmpdir(), 'aegis-'));
+  folders.push(folder);
+  return folder;
+};
+afterAll(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true });
+});
+
+type Overrides = { [S in keyof Config]?: Partial<Config[S]> };
+
+function start(state_dir: string, overrides: Overrides = {}): Promise<Sequencer> {
+  const { config } = loadConfig({ environment: { STATE_DIRECTORY: state_dir } });
+  const sections = Object.entries(config).map(([name, section]) => [
+    name,
+    { ...section, ...overrides[name as keyof Config] },
+  ]);
+  const fatal = (error: unknown) => {
+    throw error;
+  };
+  return createSequencer({ config: Object.fromEntries(sections) as Config, log: quiet, fatal });
+}
+
+const wallet = (n: number) => privateKeyToAccount(hex(new Uint8Array(32).fill(n + 1)));
+
+/** What the client library would not encrypt: a transaction for chain 1. */
+async function fromAnotherChain(sequencer: Sequencer, fee_gwei: number): Promise<Envelope> {
+  const { keyset } = sequencer.epoch.keyset;
+  const claims = { ...(await transfer(sequencer, 9, 0, fee_gwei)), scheme: 'ecies' } as const;
+  const plaintext = concat(claimsAad(claims, keyset), await signTransfer(9, 0, fee_gwei, 1));
+  return { ...claims, encrypted_data: base64(encrypt(fromBase64(keyset.ecies!), plaintext)) };
+}
+
+async function transfer(sequencer: Sequencer, from: number, nonce: number, fee_gwei: number): Promise<Envelope> {
+  const raw = await signTransfer(from, nonce, fee_gwei, 31_337);
+  return encryptEnvelope({ keyset: sequencer.epoch.keyset.keyset, raw });
+}
+
+async function signTransfer(from: number, nonce: number, fee_gwei: number, chainId: number): Promise<Uint8Array> {
+  return fromHex(
+    await wallet(from).signTransaction({
+      type: 'eip1559',
+      chainId,
+      nonce,
+      to: '0x000000000000000000000000000000000000dEaD',
+      gas: 21_000n,
+      maxFeePerGas: 10n ** 12n,
+      maxPriorityFeePerGas: BigInt(fee_gwei) * 10n ** 9n,
+    }),
+  );
+}
+
+/** Cut by hand only: the interval never passes. */
+const BY_HAND: Overrides = { sequencer: { batch_interval_ms: 60_000, batch_size: 50 }, seal: { interval_ms: 0 } };
+
+async function admit(sequencer: Sequencer, envelopes: readonly Envelope[]): Promise<string[]> {
+  const admissions = await Promise.all(envelopes.map((envelope) => sequencer.submitEncrypted(envelope)));
+  return admissions.map((admission) => {
+    if (!admission.ok) throw new Error(admission.code);
+    return admission.envelope_id;
+  });
+}
+
+/** Resolves when the journal has an entry of this type for this height. */
+async function journaled(sequencer: Sequencer, type: string, height: number): Promise<void> {
+  const { store } = sequencer;
+  const there = () =>
+    [...store.range('journal', { limit: 10_000 })].some(([, entry]) => {
+      const data = entry.data as { height?: number; heights?: number[] };
+      return entry.type === type && (data.height === height || data.heights?.includes(height));
+    });
+  if (there()) return;
+  await new Promise<void>((resolve) => {
+    const end = store.onCommitted(() => {
+      if (!there()) return;
+      end();
+      resolve();
+    });
+  });
+}
+
+describe('the main path', () => {
+  let sequencer: Sequencer;
+  beforeAll(async () => {
+    sequencer = await start(newFolder(), BY_HAND);
+  });
+  afterAll(() => sequencer.close());
+
+  it('seals a batch that a stranger verifies', async () => {
+    const envelopes = [];
+    for (let n = 0; n < 4; n++) envelopes.push(await transfer(sequencer, n, 0, 10 * (n + 1)));
+    const ids = await admit(sequencer, envelopes);
+    const height = await sequencer.createBatch();
+    expect(height).toBe(0);
+    await journaled(sequencer, 'seal_created', 0);
+    const batch = sequencer.batch(0)!;
+    expect(batch.order.map(({ envelope_id }) => envelope_id)).toEqual([...ids].reverse());
+    const verdict = verifyBatch(JSON.parse(JSON.stringify(batch)), {
+      policy: DEFAULT_POLICY,
+      allow_simulated: true,
+      now_ms: Date.now(),
+    });
+    expect(verdict).toMatchObject({ ok: true, height: 0 });
+  });
+
+  it('gives a receipt that the keyset verifies, and the same one again', async () => {
+    const envelope = await transfer(sequencer, 1, 1, 1);
+    const [first, again] = [await sequencer.submitEncrypted(envelope), await sequencer.submitEncrypted(envelope)];
+    expect(again).toEqual(first);
+    if (!first.ok) throw new Error(first.code);
+    const { receipt } = sequencer.epoch.keyset.keyset;
+    const key = createPublicKey({
+      key: Buffer.from(fromBase64(receipt)),
+      format: 'raw-public',
+      asymmetricKeyType: 'ed25519',
+    } as never);
+    expect(verify(null, receiptDigest(first.receipt), key, fromBase64(first.receipt.signature))).toBe(true);
+    await sequencer.createBatch();
+    await journaled(sequencer, 'batch_created', 1);
+    expect(sequencer.batch(1)!.order.length).toBe(1);
+  });
+
+  it('moves a later nonce back, never an earlier one forward', async () => {
+    const ids = await admit(sequencer, [
+      await transfer(sequencer, 7, 1, 90),
+      await transfer(sequencer, 8, 0, 80),
+      await transfer(sequencer, 7, 0, 70),
+    ]);
+    const height = (await sequencer.createBatch())!;
+    await journaled(sequencer, 'batch_created', height);
+    const batch = sequencer.batch(height)!;
+    expect(batch.order.map(({ envelope_id }) => envelope_id)).toEqual(ids);
+    expect(batch.transactions.map(({ envelope_id }) => envelope_id)).toEqual([ids[1], ids[2], ids[0]]);
+  });
+
+  it('records what it refuses, with a reason, and fills the place with what was waiting', async () => {
+    const good = await transfer(sequencer, 9, 0, 50);
+    const damaged = { ...good, encrypted_data: `AAAA${good.encrypted_data.slice(4)}` };
+    const foreign = await fromAnotherChain(sequencer, 60);
+    const lying = { ...(await transfer(sequencer, 9, 5, 40)), priority_fee: '70000000000' };
+    const replayed = await transfer(sequencer, 8, 0, 80);
+    const envelopes = [good, damaged, foreign, lying, replayed];
+    const ids = await admit(sequencer, envelopes);
+    const height = (await sequencer.createBatch())!;
+    await journaled(sequencer, 'batch_created', height);
+    const reasons = new Map(sequencer.batch(height)!.refused.map(({ envelope_id, reason }) => [envelope_id, reason]));
+    expect(ids.map((id) => reasons.get(id))).toEqual([
+      undefined,
+      'unopenable',
+      'wrong_chain',
+      'unopenable',
+      'replayed',
+    ]);
+    expect(envelopeRecord(sequencer.store, ids[2]!)!.outcome).toEqual({ status: 'refused', height, code: 6 });
+  });
+});
+
+describe('places', () => {
+  it('that refusals left free go to the next in the queue, within the tries of the batch', async () => {
+    const limits = { max_transactions_per_batch: 3, open_max: 5, batch_interval_ms: 60_000, batch_size: 50 };
+    const sequencer = await start(newFolder(), { ...BY_HAND, sequencer: limits });
+    const envelopes: Envelope[] = [];
+    for (let n = 0; n < 8; n++) {
+      const envelope = await transfer(sequencer, n, 0, 100 - n);
+      envelopes.push(
+        n % 2 === 0 ? envelope : { ...envelope, encrypted_data: `BBBB${envelope.encrypted_data.slice(4)}` },
+      );
+    }
+    const ids = await admit(sequencer, envelopes);
+    await sequencer.createBatch();
+    await journaled(sequencer, 'batch_created', 0);
+    const batch = sequencer.batch(0)!;
+    // 0 and 2 open, 1 doesn't; 3 joins for it and doesn't either; 4 joins and opens: three places, five tries.
+    expect(batch.order.map(({ envelope_id }) => ids.indexOf(envelope_id))).toEqual([0, 1, 2, 3, 4]);
+    expect(batch.transactions.map(({ envelope_id }) => ids.indexOf(envelope_id))).toEqual([0, 2, 4]);
+    expect(batch.refused.map(({ envelope_id }) => ids.indexOf(envelope_id))).toEqual([1, 3]);
+    await sequencer.close();
+  });
+});
+
+describe('limits', () => {
+  it('refuse the envelope after the last place, and lose none', async () => {
+    const sequencer = await start(newFolder(), { ...BY_HAND, mempool: { capacity: 3 } });
+    const envelopes = [];
+    for (let n = 0; n < 4; n++) envelopes.push(await transfer(sequencer, n, 0, 1));
+    const admissions = await Promise.all(envelopes.map((envelope) => sequencer.submitEncrypted(envelope)));
+    expect(admissions.map((admission) => (admission.ok ? 'ok' : admission.code))).toEqual([
+      'ok',
+      'ok',
+      'ok',
+      'mempool_full',
+    ]);
+    await sequencer.createBatch();
+    expect(await sequencer.submitEncrypted(envelopes[3]!)).toMatchObject({ ok: true });
+    await sequencer.close();
+  });
+
+  it('refuse an epoch that is not there, naming the one that is', async () => {
+    const sequencer = await start(newFolder(), BY_HAND);
+    const envelope = { ...(await transfer(sequencer, 0, 0, 1)), epoch: 9 };
+    expect(await sequencer.submitEncrypted(envelope)).toEqual({
+      ok: false,
+      code: 'epoch_not_accepted',
+      current_epoch: 1,
+      keyset_digest: sequencer.epoch.keyset.digest,
+    });
+    sequencer.drain();
+    expect(await sequencer.submitEncrypted(envelope)).toMatchObject({ ok: false, code: 'draining' });
+    await sequencer.close();
+  });
+});
+
+describe('a restart', () => {
+  it('goes on with the same log, keys, queue and heights', async () => {
+    const folder = newFolder();
+    const before = await start(folder, BY_HAND);
+    await admit(before, [await transfer(before, 0, 0, 1)]);
+    await before.createBatch();
+    await journaled(before, 'batch_created', 0);
+    const waiting = await admit(before, [await transfer(before, 1, 0, 1)]);
+    const { log_id } = before.epoch.log;
+    await before.close();
+
+    const after = await start(folder, BY_HAND);
+    expect(after.epoch.log.log_id).toBe(log_id);
+    expect(after.status().sequencer.mempool_size).toBe(1);
+    expect(await after.createBatch()).toBe(1);
+    await journaled(after, 'seal_created', 1);
+    const [first, second] = [after.batch(0)!, after.batch(1)!];
+    expect(second.order.map(({ envelope_id }) => envelope_id)).toEqual(waiting);
+    expect(second.header.parent_digest).toBe(first.batch_id);
+    await after.close();
+  });
+
+  it('refuses another chain and another root', async () => {
+    const folder = newFolder();
+    await (await start(folder, BY_HAND)).close();
+    await expect(start(folder, { chain: { chain_id: 1n } })).rejects.toMatchObject({ code: 'store_foreign' });
+    writeFileSync(join(folder, 'simulator', 'root.key'), new Uint8Array(32).fill(1));
+    await expect(start(folder)).rejects.toMatchObject({ code: 'store_wrong_key' });
+    writeFileSync(join(folder, 'simulator', 'root.key'), 'short');
+    await expect(start(folder)).rejects.toMatchObject({ code: 'key_source_failed' });
+  });
+
+  it('refuses a second daemon on one store', async () => {
+    const folder = newFolder();
+    const first = await start(folder, BY_HAND);
+    await expect(start(folder, BY_HAND)).rejects.toMatchObject({ code: 'store_locked' });
+    await first.close();
+  });
+});
