@@ -45,8 +45,8 @@ async function admission(folder: string): Promise<Figure[]> {
     await Promise.all(
       Array.from({ length: CLIENTS }, async () => {
         for (let body = bodies.pop(); body !== undefined; body = bodies.pop()) {
-          const { results } = await connection.post<{ results: { status: number }[] }>('/transactions', body);
-          if (results.some(({ status }) => status !== 202)) throw new Error('an envelope was not admitted');
+          const answers = await connection.post<{ status: number }[]>('/transactions', body);
+          if (answers.some(({ status }) => status !== 202)) throw new Error('an envelope was not admitted');
         }
       }),
     );

@@ -98,12 +98,9 @@ async function submit(connection: Connection, envelopes: readonly Envelope[]): P
   for (let from = 0; from < envelopes.length; from += BODY_ENVELOPES) {
     const body = envelopes.slice(from, from + BODY_ENVELOPES);
     const sent = performance.now();
-    const { results } = await connection.post<{ results: { status: number; envelope_id: string }[] }>(
-      '/transactions',
-      body,
-    );
+    const answers = await connection.post<{ status: number; envelope_id: string }[]>('/transactions', body);
     const answered = performance.now();
-    for (const { status, envelope_id } of results) if (status === 202) admitted.push({ envelope_id, sent, answered });
+    for (const { status, envelope_id } of answers) if (status === 202) admitted.push({ envelope_id, sent, answered });
   }
   return admitted;
 }
