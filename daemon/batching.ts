@@ -30,6 +30,7 @@ import {
   meta,
   type OpenedRecord,
   putMeta,
+  totals,
 } from './records.ts';
 import type { MachineKind, Step } from './runtime.ts';
 
@@ -198,9 +199,16 @@ function complete(step: Step, record: BatchRecord, log: Meta['genesis']): void {
   const execution = transactions.map(({ order_index }) => order_index);
   step.put('batches', height, { ...record, header, digest, execution, refused });
   step.put('batch_ids', digest, { height });
+  putMeta(step, 'totals', counted(totals(step), transactions.length, refused));
   step.put('watermarks', `batch/${height}`, { digest });
   putMeta(step, 'heights', { ...heights, opened: height + 1, parent_digest: digest });
   step.send(BATCH, height, { type: 'opened' });
+}
+
+function counted(before: Meta['totals'], sequenced: number, refused: readonly BatchRefusal[]): Meta['totals'] {
+  const counts = { ...before.refused };
+  for (const { code } of refused) counts[code] = (counts[code] ?? 0) + 1;
+  return { sequenced: before.sequenced + sequenced, refused: counts };
 }
 
 /** The batch is `signed`: its digest joins the log. */

@@ -28,6 +28,8 @@ export interface Meta {
   /** Leaves in the log, and how many of them the newest seal covers. `sealing` is the size that a seal is owed for. */
   log: { size: number; sealed: number; sealing: number | null };
   epoch: { active: number };
+  /** What has ever come out of batches; refusals by their code. */
+  totals: { sequenced: number; refused: Record<string, number> };
 }
 
 export function meta<Name extends keyof Meta>(reader: Reader, name: Name): Meta[Name] {
@@ -39,6 +41,9 @@ export function meta<Name extends keyof Meta>(reader: Reader, name: Name): Meta[
 export function putMeta<Name extends keyof Meta>(tx: Transaction, name: Name, value: Meta[Name]): void {
   tx.put('meta', name, value);
 }
+
+export const totals = (reader: Reader): Meta['totals'] =>
+  (reader.get('meta', 'totals') as Meta['totals'] | undefined) ?? { sequenced: 0, refused: {} };
 
 /** `envelopes`: an admitted envelope, less its ciphertext, and what became of it. */
 export interface EnvelopeRecord {

@@ -67,6 +67,8 @@ export interface Sequencer extends AsyncDisposable {
   recentBatches(count: number): BatchFile[];
   /** The active keyset with a quote, over the nonce where one is given. */
   attestKeyset(nonce?: Uint8Array): Promise<Attestation>;
+  /** The newest evidence that verified; undefined before the first. */
+  readonly attestation: Attestation | undefined;
   status(): Status;
   ready(): Ready;
   /** Ends admission; what is on its way goes on. */
@@ -266,6 +268,10 @@ class Assembly implements Sequencer {
       this.#keysetQuote = { attestation: await this.#attester.attest(about), renew_ms };
     }
     return this.#keysetQuote.attestation;
+  }
+
+  get attestation(): Attestation | undefined {
+    return this.#attester.newest;
   }
 
   status(): Status {
