@@ -1,0 +1,358 @@
+// The feed (DESIGN §11): every journal entry over WebSocket, in order, without a gap, at least once, and only what is durable. The
+// API's doors hand connections over; the journal is the truth. A client pulls: it has a cursor and gets what lies behind it, so one
+// that is far behind is paged through the store at the pace at which it reads, and one that keeps up gets entries that were encoded
+// once for all. Nobody is buffered beyond `feed.buffered_bytes_max` and an entry; who does not take that much within
+// `feed.idle_ping_ms` is cut, and resumes from the last cursor that it has seen.
+import type { IncomingMessage } from 'node:http';
+import { parse } from 'node:querystring';
+import type { Duplex } from 'node:stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { z } from 'zod';
+import { Counter } from '../actors/encoding.ts';
+import { type JournalEntry, type JournalPage, readJournal } from './journal.ts';
+import type { Store } from './store.ts';
+
+/** What a dashboard may filter by: the names of the upstream, and ours. */
+export const ENTRY_TYPES = [
+  'status',
+  'qrm_update',
+  'tx_submitted',
+  'txs_ordered',
+  'batch_created',
+  'seal_created',
+  'rotation_scheduled',
+  'rotation_executed',
+] as const;
+
+export const FeedEntry = z
+  .strictObject({
+    cursor: Counter.describe('From 1, without a gap.'),
+    type: z.string(),
+    at_ms: Counter,
+    data: z.unknown(),
+  })
+  .meta({ id: 'FeedEntry' });
+
+const TYPES_EXPECTED = `expected a comma-separated list of ${ENTRY_TYPES.join(', ')}`;
+
+export const FeedQuery = z.strictObject({
+  cursor: z
+    .string('expected one cursor')
+    .regex(/^(?:0|[1-9]\d{0,15})$/, 'expected the cursor of an entry, or 0')
+    .transform(Number)
+    .pipe(z.int('expected the cursor of an entry, or 0'))
+    .meta({ type: 'integer', minimum: 0 })
+    .optional(),
+  types: z
+    .string('expected one list')
+    .refine(
+      (text) => text.split(',').every((type) => (ENTRY_TYPES as readonly string[]).includes(type)),
+      TYPES_EXPECTED,
+    )
+    .optional(),
+});
+
+/** Why a connection ended. RFC 6455 §7.4.2: 4000 and up are the application's. */
+export const CLOSE_CODES = {
+  server_closing: 1001,
+  read_only: 1008,
+  consumer_too_slow: 4408,
+  future_cursor: 4409,
+  outdated_cursor: 4410,
+} as const;
+export type CloseReason = keyof typeof CLOSE_CODES;
+
+export interface FeedOptions {
+  readonly buffered_bytes_max: number;
+  readonly clients_max: number;
+  /** Entries of one read of the store. */
+  readonly page: number;
+  readonly idle_ping_ms: number;
+}
+
+interface Frame {
+  readonly cursor: number;
+  readonly type: string;
+  readonly bytes: Buffer;
+}
+
+interface Client {
+  readonly ws: WebSocket;
+  readonly socket: Duplex;
+  readonly types: ReadonlySet<string> | undefined;
+  /** The last entry that it was sent, or that its filter passed over. */
+  cursor: number;
+  /** Has answered, or taken something, since the last ping. */
+  alive: boolean;
+  /** Runs while its buffer is full. */
+  stalled: NodeJS.Timeout | undefined;
+  /** A page is due in a later turn. */
+  paging: boolean;
+}
+
+/** Clients have nothing to say. */
+const MESSAGE_BYTES_MAX = 1_024;
+/** Encoded entries kept for clients that keep up, at most; both bounds hold. */
+const RECENT_MAX = 4_096;
+const RECENT_BYTES_MAX = 8 * 1024 * 1024;
+/** From the close frame to the end of the connection: a client that does not read cannot hold its buffer. */
+const CLOSE_MS = 2_000;
+/** A page over HTTP ends after this many characters. */
+const PAGE_CHARACTERS_MAX = 4 * 1024 * 1024;
+const PAGE_STEP = 32;
+
+export class Feed {
+  readonly #store: Store;
+  readonly #options: () => FeedOptions;
+  readonly #clients = new Set<Client>();
+  readonly #wss: WebSocketServer;
+  readonly #unsubscribe: () => void;
+  readonly #pinger: NodeJS.Timeout;
+  readonly #cuts = new Map<CloseReason, number>();
+  /** The newest entries, encoded; without a gap up to `#tail`. */
+  #recent: Frame[] = [];
+  #recentBytes = 0;
+  #tail: number;
+  #advancing = false;
+  #closed = false;
+
+  constructor(modules: { store: Store; options: () => FeedOptions }) {
+    this.#store = modules.store;
+    this.#options = modules.options;
+    this.#tail = modules.store.journalHead().cursor;
+    this.#wss = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: MESSAGE_BYTES_MAX,
+      // A client that pings and does not read would fill the buffer with answers.
+      autoPong: false,
+    });
+    this.#unsubscribe = modules.store.onCommitted(() => this.#wake());
+    this.#pinger = setInterval(() => this.#ping(), modules.options().idle_ping_ms);
+    this.#pinger.unref();
+  }
+
+  get clients(): number {
+    return this.#clients.size;
+  }
+
+  get isFull(): boolean {
+    return this.#closed || this.#clients.size >= this.#options().clients_max;
+  }
+
+  /** How many connections were ended, by reason. */
+  get cuts(): ReadonlyMap<CloseReason, number> {
+    return this.#cuts;
+  }
+
+  /** Whether a request opens a feed; every other, also one with a wrong query, is answered over HTTP. */
+  upgrades(request: IncomingMessage): boolean {
+    const { upgrade } = request.headers;
+    if (request.method !== 'GET' || upgrade?.toLowerCase() !== 'websocket' || this.isFull) return false;
+    return queryOf(request) !== undefined;
+  }
+
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const query = queryOf(request);
+    if (query === undefined || this.isFull) {
+      socket.destroy();
+      return;
+    }
+    this.#wss.handleUpgrade(request, socket, head, (ws) => this.#open(ws, socket, query));
+  }
+
+  /** A page for HTTP: at most `limit` entries, fewer where they are large. */
+  page(after: number, limit: number): JournalPage {
+    const entries: JournalEntry[] = [];
+    let characters = 0;
+    let newest = after;
+    while (entries.length < limit && characters < PAGE_CHARACTERS_MAX) {
+      const step = Math.min(PAGE_STEP, limit - entries.length);
+      const page = readJournal(this.#store, { after: after + entries.length, limit: step });
+      if (!page.ok) return page;
+      newest = page.newest;
+      entries.push(...page.entries);
+      for (const entry of page.entries) characters += JSON.stringify(entry.data).length;
+      if (page.entries.length < step) break;
+    }
+    return { ok: true, entries, newest };
+  }
+
+  /** Tells every client where to go on; ends within two seconds. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#unsubscribe();
+    clearInterval(this.#pinger);
+    const ended = [...this.#clients].map(({ ws }) => new Promise((resolve) => ws.once('close', resolve)));
+    for (const client of this.#clients) this.#cut(client, 'server_closing', CLOSE_MS / 4);
+    await Promise.all(ended);
+  }
+
+  #open(ws: WebSocket, socket: Duplex, { cursor, types }: z.output<typeof FeedQuery>): void {
+    const client: Client = {
+      ws,
+      socket,
+      types: types === undefined ? undefined : new Set(types.split(',')),
+      cursor: cursor ?? this.#store.journalHead().cursor,
+      alive: true,
+      stalled: undefined,
+      paging: false,
+    };
+    this.#clients.add(client);
+    // What the protocol forbids (too long, not UTF-8, …) ws closes with its own code.
+    ws.on('error', () => {});
+    ws.on('message', () => this.#cut(client, 'read_only'));
+    ws.on('pong', () => {
+      client.alive = true;
+    });
+    ws.on('ping', (data) => {
+      client.alive = true;
+      if (ws.bufferedAmount === 0) ws.pong(data);
+    });
+    ws.on('close', () => {
+      clearTimeout(client.stalled);
+      this.#clients.delete(client);
+    });
+    socket.on('drain', () => this.#drained(client));
+    if (client.cursor > this.#store.journalHead().cursor) this.#cut(client, 'future_cursor');
+    else this.#pump(client);
+  }
+
+  /** Many commits in one turn are one look at the journal. */
+  #wake(): void {
+    if (this.#advancing || this.#closed) return;
+    this.#advancing = true;
+    setImmediate(() => {
+      this.#advancing = false;
+      if (!this.#closed) this.#advance();
+    });
+  }
+
+  /** Encodes what is new, once, and gives it to everyone who has kept up. */
+  #advance(): void {
+    const { cursor } = this.#store.journalHead();
+    if (this.#clients.size === 0) {
+      this.#tail = cursor;
+      this.#forget();
+      return;
+    }
+    while (this.#tail < cursor) {
+      const page = readJournal(this.#store, { after: this.#tail, limit: this.#options().page });
+      if (!page.ok || page.entries.length === 0) {
+        // Pruned before it was sent: those who are behind hear of it when they read.
+        this.#forget();
+        this.#tail = cursor;
+        break;
+      }
+      for (const entry of page.entries) this.#remember(frameOf(entry));
+      this.#tail = page.entries.at(-1)!.cursor;
+    }
+    for (const client of this.#clients) this.#pump(client);
+  }
+
+  /** Sends until the client has everything, or its buffer is full, or a page is done and others get their turn. */
+  #pump(client: Client): void {
+    const { ws } = client;
+    if (ws.readyState !== ws.OPEN || client.stalled !== undefined || client.paging) return;
+    const { buffered_bytes_max } = this.#options();
+    while (client.cursor < this.#tail) {
+      const kept = this.#recentAfter(client.cursor);
+      const frames = kept ?? this.#read(client);
+      if (frames === undefined) return;
+      for (const { cursor, type, bytes } of frames) {
+        if (ws.bufferedAmount >= buffered_bytes_max) {
+          this.#stall(client);
+          return;
+        }
+        if (client.types?.has(type) !== false) ws.send(bytes, { binary: false });
+        client.cursor = cursor;
+      }
+      if (kept === undefined) {
+        this.#later(client);
+        return;
+      }
+    }
+  }
+
+  #later(client: Client): void {
+    client.paging = true;
+    setImmediate(() => {
+      client.paging = false;
+      this.#pump(client);
+    });
+  }
+
+  #stall(client: Client): void {
+    client.stalled = setTimeout(() => this.#cut(client, 'consumer_too_slow'), this.#options().idle_ping_ms);
+  }
+
+  /** Everything that waited has gone to the kernel. */
+  #drained(client: Client): void {
+    client.alive = true;
+    clearTimeout(client.stalled);
+    client.stalled = undefined;
+    this.#pump(client);
+  }
+
+  #read(client: Client): Frame[] | undefined {
+    const page = readJournal(this.#store, { after: client.cursor, limit: this.#options().page });
+    if (page.ok) return page.entries.map(frameOf);
+    this.#cut(client, page.code);
+    return undefined;
+  }
+
+  /** What lies behind a cursor, if all of it is still in memory. */
+  #recentAfter(cursor: number): Frame[] | undefined {
+    const oldest = this.#recent[0]?.cursor;
+    return oldest === undefined || oldest > cursor + 1 ? undefined : this.#recent.slice(cursor + 1 - oldest);
+  }
+
+  #remember(frame: Frame): void {
+    this.#recent.push(frame);
+    this.#recentBytes += frame.bytes.length;
+    if (this.#recent.length <= RECENT_MAX && this.#recentBytes <= RECENT_BYTES_MAX) return;
+    // Half at once: taking them one by one would move the rest every time.
+    for (const { bytes } of this.#recent.splice(0, Math.ceil(this.#recent.length / 2)))
+      this.#recentBytes -= bytes.length;
+  }
+
+  #forget(): void {
+    this.#recent = [];
+    this.#recentBytes = 0;
+  }
+
+  #ping(): void {
+    for (const client of this.#clients) {
+      // A full buffer has a limit of its own, and a ping would wait behind it.
+      if (client.stalled !== undefined) continue;
+      if (!client.alive) client.ws.terminate();
+      else if (client.ws.readyState === client.ws.OPEN) {
+        client.alive = false;
+        client.ws.ping();
+      }
+    }
+  }
+
+  #cut({ ws, stalled }: Client, reason: CloseReason, grace_ms = CLOSE_MS): void {
+    clearTimeout(stalled);
+    if (ws.readyState !== ws.OPEN) return;
+    this.#cuts.set(reason, (this.#cuts.get(reason) ?? 0) + 1);
+    ws.close(CLOSE_CODES[reason], reason);
+    const end = setTimeout(() => ws.terminate(), grace_ms);
+    ws.once('close', () => clearTimeout(end));
+  }
+}
+
+function frameOf({ cursor, type, at_ms, data }: JournalEntry): Frame {
+  return { cursor, type, bytes: Buffer.from(JSON.stringify({ cursor, type, at_ms, data })) };
+}
+
+/** Undefined for another path, or for a query that /feed refuses. */
+function queryOf(request: IncomingMessage): z.output<typeof FeedQuery> | undefined {
+  const [path, query = ''] = (request.url ?? '').split('?', 2);
+  if (path !== '/feed') return undefined;
+  const parsed = FeedQuery.safeParse({ ...parse(query) });
+  return parsed.success ? parsed.data : undefined;
+}
