@@ -37,6 +37,7 @@ const sentences = {
   quote_busy: (d: Detail) => `${d.waiting} requests wait for a quote, which is the bound; try again.`,
   key_source_failed: (d: Detail) => `The key source ${d.source ?? ''} gave no key: ${d.reason ?? 'no reason given'}.`,
   effect_timeout: (d: Detail) => `The effect ${d.kind ?? ''} took longer than ${d.timeout_ms} ms.`,
+  token_invalid: (d: Detail) => `The token file${at(d)} holds no token: ${d.reason}. Mend it or take it away.`,
   listen_failed: (d: Detail) => `Cannot listen on ${d.address}: ${d.reason ?? 'the address is in use'}.`,
 } satisfies Record<string, (detail: Detail) => string>;
 

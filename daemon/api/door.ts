@@ -1,0 +1,170 @@
+// Where requests come in: a TCP address and a unix socket in the state folder, one handler behind both. Everything is bounded
+// here: connections, headers, how long a request may take, idle connections. Whoever can open the socket (mode 0600 from its
+// first moment) is the admin; what comes over TCP is its address and nothing else.
+
+import { lstatSync, unlinkSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { connect } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { address } from '../../config/schema.ts';
+import { Fault } from '../fault.ts';
+import { clientOf } from './allowance.ts';
+import { type ProblemCode, rawProblem } from './problem.ts';
+
+/** Who is at the other end of a connection. */
+export interface Peer {
+  /** Came through the unix socket. */
+  readonly trusted: boolean;
+  /** Who is charged; undefined for the trusted. */
+  readonly client: string | undefined;
+}
+
+export interface DoorOptions {
+  readonly connections_max: number;
+  readonly request_timeout_ms: number;
+  handle(request: IncomingMessage, response: ServerResponse): void;
+  /** Whether this request becomes a WebSocket; otherwise it is handled like any other. */
+  upgrades(request: IncomingMessage): boolean;
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+}
+
+const HEADER_BYTES_MAX = 16_384;
+/** Less than what proxies keep, so that they are told with `Connection: close` rather than cut. */
+const KEEP_ALIVE_MS = 5_000;
+/** A client that neither sends nor takes anything for this long in the middle of an answer is gone. */
+const SILENCE_MS = 120_000;
+/** The CLI and a scraper or two. */
+const TRUSTED_CONNECTIONS_MAX = 64;
+/** What an ending server leaves to requests in hand. */
+const CLOSE_MS = 500;
+
+const peers = new WeakMap<object, Peer>();
+
+/** @param socket  of a request; a request that was injected in a test has no connection and is nobody special */
+export const peerOf = (socket: object): Peer => peers.get(socket) ?? { trusted: false, client: 'injected' };
+
+/** @throws {Fault} listen_failed */
+export async function openTcp(
+  listen: string,
+  options: DoorOptions,
+): Promise<{ server: Server; url: string; port: number }> {
+  const { host, port } = address(listen)!;
+  const server = make(options, options.connections_max, (socket) => ({
+    trusted: false,
+    client: clientOf((socket as { remoteAddress?: string }).remoteAddress ?? 'unknown'),
+  }));
+  await listening(server, () => server.listen({ host, port }), listen);
+  const bound = server.address() as { port: number };
+  return { server, port: bound.port, url: `http://${host.includes(':') ? `[${host}]` : host}:${bound.port}` };
+}
+
+/** @throws {Fault} listen_failed  when somebody answers there, or what is there is no socket */
+export async function openSocket(path: string, options: DoorOptions): Promise<Server> {
+  const server = make(options, TRUSTED_CONNECTIONS_MAX, () => ({ trusted: true, client: undefined }));
+  await makeRoom(path);
+  await listening(server, () => privately(() => server.listen(path)), path);
+  return server;
+}
+
+/** Ends within a bound: requests in hand may finish, idle connections go at once. */
+export async function closeDoor(server: Server): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  server.close(() => resolve());
+  server.closeIdleConnections();
+  const timer = setTimeout(() => server.closeAllConnections(), CLOSE_MS);
+  await promise;
+  clearTimeout(timer);
+}
+
+function make(options: DoorOptions, connections_max: number, peer: (socket: Duplex) => Peer): Server {
+  const { request_timeout_ms } = options;
+  const server = createServer(
+    {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      requestTimeout: request_timeout_ms,
+      headersTimeout: request_timeout_ms,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      // Node looks for late requests only this often.
+      connectionsCheckingInterval: Math.min(1_000, Math.ceil(request_timeout_ms / 4)),
+      shouldUpgradeCallback: (request) => options.upgrades(request),
+    },
+    (request, response) => options.handle(request, response),
+  );
+  server.maxConnections = connections_max;
+  server.timeout = SILENCE_MS;
+  server.on('connection', (socket) => peers.set(socket, peer(socket)));
+  server.on('upgrade', (request, socket, head) => options.upgrade(request, socket, head));
+  server.on('clientError', refuse);
+  return server;
+}
+
+/** No request could be read: what is on the wire is not HTTP, too long, or too slow. */
+function refuse(error: Error & { code?: string }, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  socket.end(rawProblem(clientProblem(error.code)), () => socket.destroy());
+}
+
+function clientProblem(code: string | undefined): ProblemCode {
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return 'request_timeout';
+  return code === 'HPE_HEADER_OVERFLOW' ? 'headers_too_large' : 'bad_request';
+}
+
+async function listening(server: Server, listen: () => void, where: string): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  server.once('error', reject);
+  server.once('listening', resolve);
+  try {
+    listen();
+    await promise;
+  } catch (cause) {
+    throw new Fault({ code: 'listen_failed', address: where, reason: reasonOf(cause) }, { cause });
+  }
+  server.off('error', reject);
+}
+
+const REASONS: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there; stop it or change api.listen',
+  EACCES: 'this user may not; choose a port above 1023 or another folder',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  ENOTFOUND: 'this host name has no address',
+};
+
+function reasonOf(error: unknown): string {
+  const { code = '', message } = error as NodeJS.ErrnoException;
+  return REASONS[code] ?? message;
+}
+
+/** The umask holds while the file is made, which `listen` does before it returns; a chmod afterwards would come too late. */
+function privately(make: () => void): void {
+  const before = process.umask(0o177);
+  try {
+    make();
+  } finally {
+    process.umask(before);
+  }
+}
+
+/** Takes away what a dead process has left behind, and nothing else. */
+async function makeRoom(path: string): Promise<void> {
+  const found = lstatSync(path, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isSocket())
+    throw new Fault({ code: 'listen_failed', address: path, reason: 'what lies there is no socket' });
+  if (await answers(path))
+    throw new Fault({ code: 'listen_failed', address: path, reason: 'another daemon answers there' });
+  unlinkSync(path);
+}
+
+async function answers(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const probe = connect(path);
+  probe.once('connect', () => resolve(true));
+  // Only a refusal means that nobody is there; a full backlog, say, does not.
+  probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code !== 'ECONNREFUSED'));
+  const answered = await promise;
+  probe.destroy();
+  return answered;
+}

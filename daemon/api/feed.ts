@@ -1,0 +1,61 @@
+// The feed's history over HTTP, and what /feed says to those who don't speak WebSocket. The WebSocket side is daemon/feed.ts.
+import { z } from 'zod';
+import { Counter } from '../../actors/encoding.ts';
+import { FeedEntry, FeedQuery } from '../feed.ts';
+import { integer } from './input.ts';
+import { type App, type Modules, problems, refuse } from './route.ts';
+
+const LIMIT_MAX = 1_000;
+const LIMIT_DEFAULT = 100;
+
+const FeedPage = z
+  .strictObject({ entries: z.array(FeedEntry), newest: Counter.describe('The newest cursor of the journal.') })
+  .meta({ id: 'FeedPage' });
+
+export function feed(app: App, modules: Modules): void {
+  app.get(
+    '/feed',
+    {
+      config: { role: 'public' },
+      schema: {
+        summary: 'Every journal entry, in order, over WebSocket',
+        description:
+          'Entries behind `cursor` (the one you have seen last) and everything after, as JSON texts; without it, from ' +
+          'now on. `types` is a comma-separated filter. Close codes carry a reason: 4409 future_cursor, 4410 ' +
+          'outdated_cursor, 4408 consumer_too_slow, 1001 server_closing, 1008 read_only.',
+        tags: ['feed'],
+        querystring: FeedQuery,
+        response: problems('invalid_query', 'upgrade_required', 'feed_full'),
+      },
+    },
+    async (request, reply) => {
+      const full = request.headers.upgrade !== undefined && modules.feed.isFull;
+      if (full) return refuse(reply, 'feed_full', { retry_after_s: 1 });
+      reply.header('upgrade', 'websocket');
+      return refuse(reply, 'upgrade_required');
+    },
+  );
+
+  app.get(
+    '/feed/entries',
+    {
+      config: { role: 'public' },
+      schema: {
+        summary: 'A page of the journal',
+        description: 'Entries behind the cursor `after`, oldest first; fewer than `limit` where they are large.',
+        tags: ['feed'],
+        querystring: z.strictObject({ after: integer(0).optional(), limit: integer(1, LIMIT_MAX).optional() }),
+        response: { 200: FeedPage, ...problems('invalid_query', 'future_cursor', 'outdated_cursor') },
+      },
+    },
+    async (request, reply) => {
+      const { after = 0, limit = LIMIT_DEFAULT } = request.query;
+      const page = modules.feed.page(after, limit);
+      if (!page.ok) {
+        const { ok: _, code, ...particulars } = page;
+        return refuse(reply, code, particulars);
+      }
+      return { entries: page.entries, newest: page.newest };
+    },
+  );
+}

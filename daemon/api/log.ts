@@ -1,0 +1,153 @@
+// The log over HTTP (DESIGN §3 "Why a log"): the newest sealed head, and the two proofs that connect leaves and heads with it.
+// Who keeps one head and asks for consistency with each later one holds the whole history append-only.
+import { z } from 'zod';
+import { MlDsaSignature } from '../../actors/batch.ts';
+import { Counter, Digest, fromHex, hex } from '../../actors/encoding.ts';
+import { Attestation } from '../../actors/quote.ts';
+import { Head, SealSignatures } from '../../actors/seal.ts';
+import { LOG_KINDS, logLeaf } from '../../actors/tree.ts';
+import { consistencyProof, inclusionProof, logRoot } from '../log.ts';
+import { batchRecord, meta, sealRecord } from '../records.ts';
+import type { Store } from '../store.ts';
+import { integer, NoQuery } from './input.ts';
+import { type App, type Modules, problems, refuse } from './route.ts';
+
+const Path = z.array(Digest).max(64);
+
+const SignedHead = z
+  .strictObject({
+    seal: Head,
+    digest: Digest.describe('What both signatures sign: the aegis/seal/v1 digest of `seal`.'),
+    slh_dsa_sig: z.strictObject({
+      algorithm: z.literal('SLH-DSA-SHA2-256s'),
+      signature: SealSignatures.shape.signature,
+    }),
+    ml_dsa_sig: MlDsaSignature,
+    attestation: Attestation,
+  })
+  .meta({ id: 'SignedHead' });
+
+const LogHead = z
+  .strictObject({
+    log_id: Digest,
+    size: Counter.describe('Leaves now; those beyond the sealed size wait for the next seal.'),
+    root: Digest.describe('Of `size` leaves, signed by nobody yet.'),
+    sealed: SignedHead.nullable().describe('The newest seal; its keyset is at /epochs/{epoch}/keyset.'),
+  })
+  .meta({ id: 'LogHead' });
+
+const Inclusion = z
+  .strictObject({
+    leaf_index: Counter,
+    size: Counter,
+    kind: z.enum(LOG_KINDS),
+    digest: Digest.describe('What the leaf is about: the digest of a batch, a keyset, …'),
+    leaf_hash: Digest.describe('SHA-512(0x00 ‖ kind ‖ digest)'),
+    inclusion_path: Path.describe('Siblings from the leaf up, RFC 9162 §2.1.3.'),
+    root: Digest,
+  })
+  .meta({ id: 'Inclusion' });
+
+const Consistency = z
+  .strictObject({ from: Counter, to: Counter, from_root: Digest, to_root: Digest, consistency_path: Path })
+  .meta({ id: 'Consistency' });
+
+export function log(app: App, { sequencer }: Modules): void {
+  const { store } = sequencer;
+
+  app.get(
+    '/log/head',
+    {
+      config: { role: 'public' },
+      schema: {
+        summary: 'The newest seal, and where the log stands',
+        tags: ['log'],
+        querystring: NoQuery,
+        response: { 200: LogHead, ...problems('invalid_query') },
+      },
+    },
+    async () => {
+      const { size, sealed } = meta(store, 'log');
+      const { log_id } = meta(store, 'genesis');
+      return { log_id, size, root: logRoot(store, size), sealed: signedHead(store, sealed) };
+    },
+  );
+
+  app.get(
+    '/log/inclusion',
+    {
+      config: { role: 'public' },
+      schema: {
+        summary: 'Proves that a leaf is in a head of the log',
+        description:
+          'By `leaf_index`, or by the `height` of a batch. Without `size`: in the newest sealed head if that covers ' +
+          'the leaf, else in the log as it stands.',
+        tags: ['log'],
+        querystring: z
+          .strictObject({
+            leaf_index: integer(0).optional(),
+            height: integer(0).optional(),
+            size: integer(1).optional(),
+          })
+          .refine((query) => (query.leaf_index === undefined) !== (query.height === undefined), {
+            error: 'expected either leaf_index or height',
+            path: ['leaf_index'],
+          }),
+        response: { 200: Inclusion, ...problems('invalid_query', 'batch_not_found', 'leaf_not_found') },
+      },
+    },
+    async (request, reply) => {
+      const { size: now, sealed } = meta(store, 'log');
+      const { height } = request.query;
+      if (height !== undefined && height >= meta(store, 'heights').signed) return refuse(reply, 'batch_not_found');
+      const leaf_index = request.query.leaf_index ?? batchRecord(store, height!).leaf_index!;
+      const size = request.query.size ?? (leaf_index < sealed ? sealed : now);
+      if (leaf_index >= size || size > now) return refuse(reply, 'leaf_not_found', { size: now });
+      const entry = store.get('log', leaf_index)!;
+      const kind = LOG_KINDS[entry.kind]!;
+      return {
+        leaf_index,
+        size,
+        kind,
+        digest: entry.digest,
+        leaf_hash: hex(logLeaf(kind, fromHex(entry.digest))),
+        inclusion_path: inclusionProof(store, leaf_index, size),
+        root: logRoot(store, size),
+      };
+    },
+  );
+
+  app.get(
+    '/log/consistency',
+    {
+      config: { role: 'public' },
+      schema: {
+        summary: 'Proves that one head continues another',
+        description: 'Without `to`: the newest sealed head.',
+        tags: ['log'],
+        querystring: z.strictObject({ from: integer(1), to: integer(1).optional() }),
+        response: { 200: Consistency, ...problems('invalid_query', 'leaf_not_found') },
+      },
+    },
+    async (request, reply) => {
+      const { size, sealed } = meta(store, 'log');
+      const { from, to = sealed } = request.query;
+      if (from > to || to > size) return refuse(reply, 'leaf_not_found', { size });
+      const consistency_path = consistencyProof(store, from, to);
+      return { from, to, from_root: logRoot(store, from), to_root: logRoot(store, to), consistency_path };
+    },
+  );
+}
+
+function signedHead(store: Store, size: number): z.output<typeof SignedHead> | null {
+  const record = sealRecord(store, size);
+  if (record?.signed == null) return null;
+  const { head, digest, signed } = record;
+  return {
+    seal: head,
+    digest,
+    slh_dsa_sig: { algorithm: 'SLH-DSA-SHA2-256s', signature: signed.slh_dsa },
+    ml_dsa_sig: { algorithm: 'ML-DSA-87', signature: signed.ml_dsa },
+    attestation: signed.attestation,
+  };
+}

@@ -1,0 +1,190 @@
+// GET /metrics for Prometheus, in a registry of its own. What counts is read from the store when it is scraped: durable numbers that
+// no client can write and that survive a restart. Attestation is exported as the time at which it ends, so that a frozen exporter
+// still alarms.
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { refusalOf } from '../../actors/refusal.ts';
+import type { Feed } from '../feed.ts';
+import { meta, totals } from '../records.ts';
+import type { Sequencer } from '../sequencer.ts';
+import { NoQuery } from './input.ts';
+import type { ProblemCode } from './problem.ts';
+import { type App, problems } from './route.ts';
+
+const DELAY_SAMPLE_MS = 20;
+const DELAY_BUCKETS_S = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5];
+
+interface Watched {
+  readonly sequencer: Sequencer;
+  readonly feed: Feed;
+  readonly version: string;
+}
+
+export class Metrics {
+  readonly #registry = new Registry();
+  readonly #problems: Counter<'code'>;
+  readonly #sampler: NodeJS.Timeout;
+
+  constructor(watched: Watched) {
+    const registers = [this.#registry];
+    this.#problems = new Counter({
+      name: 'aegis_problems_total',
+      help: 'Requests that ended with an error, by its code, since the start.',
+      labelNames: ['code'],
+      registers,
+    });
+    const delay = new Histogram({
+      name: 'aegis_event_loop_delay_seconds',
+      help: 'How late a timer of the main thread fires.',
+      buckets: DELAY_BUCKETS_S,
+      registers,
+    });
+    this.#sampler = sample((seconds) => delay.observe(seconds));
+    counters(watched, registers);
+    gauges(watched, registers);
+    labelled(watched, registers);
+  }
+
+  /** A request that ended with an error. */
+  problem(code: ProblemCode): void {
+    this.#problems.inc({ code });
+  }
+
+  get type(): string {
+    return this.#registry.contentType;
+  }
+
+  text(): Promise<string> {
+    return this.#registry.metrics();
+  }
+
+  close(): void {
+    clearInterval(this.#sampler);
+  }
+}
+
+export function metrics(app: App, found: Metrics): void {
+  app.get(
+    '/metrics',
+    {
+      config: { role: 'metrics' },
+      schema: {
+        summary: 'Prometheus metrics',
+        tags: ['health'],
+        querystring: NoQuery,
+        response: problems('invalid_query', 'unauthorized', 'forbidden'),
+      },
+    },
+    async (_request, reply) => reply.type(found.type).send((await found.text()) as never),
+  );
+}
+
+/** Counters of what the store has ever done; prom-client can't set one, so each is emptied and filled again at the scrape. */
+function counters({ sequencer: { store } }: Watched, registers: Registry[]): void {
+  const counter = (name: string, help: string, read: () => number) =>
+    new Counter({
+      name: `aegis_${name}_total`,
+      help,
+      registers,
+      collect() {
+        this.reset();
+        this.inc(read());
+      },
+    });
+  counter('envelopes_admitted', 'Envelopes that got a receipt, ever.', () => meta(store, 'mempool').next_sequence);
+  counter('transactions_sequenced', 'Transactions in batches, ever.', () => totals(store).sequenced);
+  counter('batches_signed', 'Batches signed, ever.', () => meta(store, 'heights').signed);
+  counter('seals', 'Heads of the log that were sealed, ever.', () => {
+    return store.count('seals') - (meta(store, 'log').sealing === null ? 0 : 1);
+  });
+  counter('store_commits', 'Durable commits, ever.', () => store.state().commits);
+  counter('store_steps', 'Steps in commits, since the start.', () => store.state().steps);
+  new Counter({
+    name: 'aegis_envelopes_refused_total',
+    help: 'Envelopes that were ordered and refused, ever, by reason.',
+    labelNames: ['reason'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [code, count] of Object.entries(totals(store).refused)) {
+        this.inc({ reason: refusalOf(Number(code)) ?? code }, count);
+      }
+    },
+  });
+}
+
+function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
+  const { store } = sequencer;
+  const gauge = (name: string, help: string, read: () => number) =>
+    new Gauge({
+      name: `aegis_${name}`,
+      help,
+      registers,
+      collect() {
+        this.set(read());
+      },
+    });
+  gauge('ready', '1 when /ready says so.', () => Number(sequencer.ready().ready));
+  gauge('mempool_envelopes', 'Envelopes that wait to be ordered.', () => sequencer.status().sequencer.mempool_size);
+  gauge('mempool_capacity_envelopes', 'Where admission answers 503.', () => sequencer.config.mempool.capacity);
+  gauge('log_size_leaves', 'Leaves of the log.', () => meta(store, 'log').size);
+  gauge('log_sealed_leaves', 'Leaves that the newest seal covers.', () => meta(store, 'log').sealed);
+  gauge('attestation_not_after_seconds', 'When the newest verified quote ends, Unix time; 0 without one.', () => {
+    return (sequencer.attestation?.not_after_ms ?? 0) / 1000;
+  });
+  gauge('journal_cursor', 'The newest entry of the journal.', () => store.journalHead().cursor);
+  gauge('store_waiting_steps', 'Steps that wait for a commit.', () => store.state().waiting);
+  gauge('store_free_bytes', 'Room that the store has left.', () => store.state().free_bytes);
+  gauge('store_writable', '1 while commits work.', () => Number(store.state().writable));
+  gauge('feed_clients', 'Connected feed clients.', () => feed.clients);
+  gauge('start_time_seconds', 'When the process started, Unix time.', () => performance.timeOrigin / 1000);
+}
+
+function labelled({ sequencer, feed, version }: Watched, registers: Registry[]): void {
+  const { tee_platform: platform, simulated } = sequencer.status().sequencer;
+  new Gauge({
+    name: 'aegis_info',
+    help: 'What runs.',
+    labelNames: ['version', 'platform', 'simulated'],
+    registers,
+  }).set({ version, platform, simulated: String(simulated) }, 1);
+  new Gauge({
+    name: 'aegis_height',
+    help: 'Batches that have passed a stage.',
+    labelNames: ['stage'],
+    registers,
+    collect() {
+      const { cut, opened, signed } = meta(sequencer.store, 'heights');
+      for (const [stage, count] of Object.entries({ cut, opened, signed })) this.set({ stage }, count);
+    },
+  });
+  new Gauge({
+    name: 'aegis_effect_tries',
+    help: 'How often an effect has failed in a row.',
+    labelNames: ['effect'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { effect, tries } of sequencer.status().faults) this.set({ effect }, tries);
+    },
+  });
+  new Counter({
+    name: 'aegis_feed_cuts_total',
+    help: 'Feed connections that the daemon ended, by reason.',
+    labelNames: ['reason'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [reason, count] of feed.cuts) this.inc({ reason }, count);
+    },
+  });
+}
+
+function sample(observe: (seconds: number) => void): NodeJS.Timeout {
+  let due = performance.now() + DELAY_SAMPLE_MS;
+  const timer = setInterval(() => {
+    const now = performance.now();
+    observe(Math.max(0, now - due) / 1000);
+    due = now + DELAY_SAMPLE_MS;
+  }, DELAY_SAMPLE_MS);
+  return timer.unref();
+}

@@ -1,0 +1,149 @@
+// Every error of the API in one table: code → HTTP status and sentence. An error leaves as an RFC 9457 problem document,
+// made here from a code and what is particular to the case; the docs are generated from the same table. A code is stable,
+// titles may be reworded. Nothing that came from inside (a stack, a path, a fault's text) is ever part of one.
+import { STATUS_CODES } from 'node:http';
+import type { FastifyError, FastifyReply } from 'fastify';
+import { z } from 'zod';
+import { Bytes32, Counter, Digest, uint } from '../../actors/encoding.ts';
+import { Fault } from '../fault.ts';
+
+export const PROBLEMS = {
+  bad_request: [400, 'The request is not valid HTTP, or its URL cannot be read.'],
+  empty_body: [400, 'The body is empty; send JSON.'],
+  invalid_json: [400, 'The body is not JSON in UTF-8.'],
+  invalid_body: [400, 'A field of the body is missing, unknown or wrong; `field` names it.'],
+  too_many_envelopes: [400, 'The array holds no envelope, or more than one request may carry.'],
+  invalid_query: [400, 'A query parameter is missing, unknown or wrong; `field` names it.'],
+  invalid_path: [400, 'A part of the path is wrong; `field` names it.'],
+  unauthorized: [401, 'This route needs a bearer token over TCP.'],
+  forbidden: [403, 'The token is valid, but its role does not open this route.'],
+  route_not_found: [404, 'There is nothing at this path; /openapi.json lists the routes.'],
+  transaction_not_found: [404, 'No envelope and no sequenced transaction has this id.'],
+  batch_not_found: [404, 'No batch of this height is signed yet.'],
+  leaf_not_found: [404, 'The log has no such leaf, or no head of such a size, yet.'],
+  epoch_not_found: [404, 'There is no keyset of this epoch, or it has no key of this kind.'],
+  method_not_allowed: [405, 'The path exists, but not with this method; see Allow.'],
+  request_timeout: [408, 'The request took longer to arrive than request_timeout_ms allows.'],
+  epoch_not_accepted: [409, 'Envelopes of this epoch are not admitted; encrypt to the current keyset.'],
+  future_cursor: [409, 'The cursor is beyond the newest entry of the journal.'],
+  outdated_cursor: [410, 'Entries behind the cursor have been pruned; the oldest kept one is named.'],
+  body_too_large: [413, 'The body is larger than body_bytes_max allows.'],
+  unsupported_media_type: [415, 'Send application/json, without a content encoding.'],
+  upgrade_required: [426, 'The feed speaks WebSocket; /feed/entries pages the same over HTTP.'],
+  rate_limited: [429, 'This address has used up its allowance of envelopes; see Retry-After.'],
+  headers_too_large: [431, 'The headers are larger than this server reads.'],
+  internal_error: [500, 'The daemon made a mistake; its log has the details.'],
+  mempool_full: [503, 'The pool of pending envelopes is full; see Retry-After.'],
+  draining: [503, 'The daemon is ending and admits nothing any more.'],
+  store_unavailable: [503, 'The store cannot write at the moment; nothing was admitted.'],
+  disk_low: [503, 'The disk is nearly full, so nothing is admitted.'],
+  attestation_unavailable: [503, 'The platform gave no quote, or too many requests wait for one.'],
+  feed_full: [503, 'The feed serves as many clients as it may.'],
+} as const satisfies Record<string, readonly [status: number, title: string]>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+export const PROBLEM_CODES = Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]];
+export const PROBLEM_TYPE = 'application/problem+json';
+
+/** What may stand beside the code; all of it is for programs. */
+const Extensions = z.object({
+  field: z.string().optional().describe('The first field that is wrong, such as `[3].priority_fee`.'),
+  position: z.int().optional().describe('Where in the body, in characters, it stops being JSON.'),
+  retry_after_s: z.int().optional().describe('The same as Retry-After.'),
+  current_epoch: uint(32).optional(),
+  keyset_digest: Digest.optional().describe('Of the current keyset.'),
+  size: Counter.optional().describe('Of the log.'),
+  oldest: Counter.optional().describe('The oldest cursor that is kept.'),
+  newest: Counter.optional().describe('The newest cursor.'),
+  envelope_id: Bytes32.optional(),
+});
+type Extensions = z.output<typeof Extensions>;
+
+export const Problem = z
+  .strictObject({
+    type: z.string().describe('`urn:aegis:problem:` and the code.'),
+    title: z.string(),
+    status: z.int(),
+    code: z.enum(PROBLEM_CODES),
+    detail: z.string().optional(),
+    ...Extensions.shape,
+  })
+  .meta({ id: 'Problem' });
+export type Problem = z.output<typeof Problem>;
+
+export type Particulars = Extensions & { readonly detail?: string | undefined };
+
+export function problem(code: ProblemCode, particulars: Particulars = {}): Problem {
+  const [status, title] = PROBLEMS[code];
+  return { type: `urn:aegis:problem:${code}`, title, status, code, ...particulars };
+}
+
+/** A refusal on its way through Fastify, which only carries errors. Thrown at the borders: validation, parsing, hooks. */
+export class Refused extends Error {
+  readonly problem: Problem;
+
+  constructor(code: ProblemCode, particulars: Particulars = {}) {
+    super(code);
+    this.problem = problem(code, particulars);
+  }
+}
+
+const sent = new WeakMap<FastifyReply, ProblemCode>();
+
+/** What a reply ended with, where that was a problem; for metrics. */
+export const problemSent = (reply: FastifyReply): ProblemCode | undefined => sent.get(reply);
+
+export function sendProblem(reply: FastifyReply, found: Problem): FastifyReply {
+  sent.set(reply, found.code);
+  if (found.retry_after_s !== undefined) reply.header('retry-after', found.retry_after_s);
+  if (found.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="aegis"');
+  // As bytes: to a text Fastify would add a charset, which this media type does not have.
+  return reply
+    .code(found.status)
+    .type(PROBLEM_TYPE)
+    .send(Buffer.from(JSON.stringify(found)));
+}
+
+const OF_FASTIFY: Readonly<Record<string, ProblemCode>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body_too_large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported_media_type',
+  FST_ERR_CTP_EMPTY_TYPE: 'unsupported_media_type',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'empty_body',
+  FST_ERR_MAX_PARAM_LENGTH: 'invalid_path',
+};
+
+/** For those who hear that the world failed: when to ask again. */
+const FAULT_RETRY_S = 1;
+
+/** What an error that was thrown on the way says to the client. */
+export function problemOf(error: unknown): Problem {
+  if (error instanceof Refused) return error.problem;
+  if (error instanceof Fault) return ofFault(error);
+  const { code = '', statusCode = 500 } = error as Partial<FastifyError>;
+  const known = OF_FASTIFY[code];
+  if (known !== undefined) return problem(known);
+  return problem(statusCode >= 400 && statusCode < 500 ? 'bad_request' : 'internal_error');
+}
+
+function ofFault({ code }: Fault): Problem {
+  if (code === 'quote_failed' || code === 'quote_busy' || code === 'worker_failed') {
+    return problem('attestation_unavailable', { retry_after_s: FAULT_RETRY_S });
+  }
+  if (code.startsWith('store_')) return problem('store_unavailable', { retry_after_s: FAULT_RETRY_S });
+  return problem('internal_error');
+}
+
+/** A whole HTTP/1.1 answer, for a connection on which no request could be read. */
+export function rawProblem(code: ProblemCode): string {
+  const found = problem(code);
+  const body = JSON.stringify(found);
+  return [
+    `HTTP/1.1 ${found.status} ${STATUS_CODES[found.status]}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Cache-Control: no-store',
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n');
+}

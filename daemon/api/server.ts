@@ -1,0 +1,193 @@
+// The API's server: one Fastify app behind a TCP address and a unix socket, with every room of `api/` in it. `main.ts` and the demo
+// make one around a sequencer. It promises that no route is open by oversight, that everything a client can make it hold is bounded, and
+// that every error is a problem of problem.ts.
+import type { Server as HttpServer } from 'node:http';
+import { resolve } from 'node:path';
+import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { Feed } from '../feed.ts';
+import type { Logger, Sequencer } from '../sequencer.ts';
+import { Allowance } from './allowance.ts';
+import { batches } from './batches.ts';
+import { closeDoor, type DoorOptions, openSocket, openTcp, peerOf } from './door.ts';
+import { epochs } from './epochs.ts';
+import { feed } from './feed.ts';
+import { health } from './health.ts';
+import { acceptJson, NoQuery, validatorCompiler } from './input.ts';
+import { log } from './log.ts';
+import { Metrics, metrics } from './metrics.ts';
+import { describe, documentOf } from './openapi.ts';
+import { problemOf, problemSent, Refused, sendProblem } from './problem.ts';
+import type { App, Modules } from './route.ts';
+import { sequencerRoutes } from './sequencer.ts';
+import { loadTokens, type Tokens } from './token.ts';
+import { transactions } from './transactions.ts';
+
+export interface ServerOptions {
+  readonly sequencer: Sequencer;
+  readonly log: Logger;
+  /** Of the program. */
+  readonly version: string;
+  /** Default: those of `$CREDENTIALS_DIRECTORY` and the state folder. */
+  readonly tokens?: Tokens;
+}
+
+export interface Listening {
+  readonly url: string;
+  readonly port: number;
+  /** Path of the unix socket. */
+  readonly socket: string;
+}
+
+export interface Server extends AsyncDisposable {
+  /** For tests: `app.inject()`. */
+  readonly app: App;
+  /** Where the admin's token lies; what it is, is told to nobody. */
+  readonly adminTokenPath: string;
+  /** @throws {Fault} listen_failed, naming the address */
+  listen(): Promise<Listening>;
+  /** Requests in hand may finish; feed clients are told where to go on. Ends within a second. */
+  close(): Promise<void>;
+}
+
+/** A body that is this many times too large is still read to its end, so that the client gets to see the answer. */
+const LINGER = 4;
+
+export async function createServer(options: ServerOptions): Promise<Server> {
+  const { sequencer, version, log } = options;
+  const { config } = sequencer;
+  const state_dir = resolve(config.daemon.state_dir);
+  const tokens = options.tokens ?? loadTokens({ state_dir, credentials_directory: process.env.CREDENTIALS_DIRECTORY });
+  const allowance = new Allowance(() => sequencer.config.api);
+  const punish = (client: string) => allowance.punish(client);
+  sequencer.events.on('refused', punish);
+  const feedRoom = new Feed({ store: sequencer.store, options: () => sequencer.config.feed });
+  const gauges = new Metrics({ sequencer, feed: feedRoom, version });
+  const app = await makeApp({ sequencer, feed: feedRoom, allowance, version }, tokens, gauges, log);
+
+  const doorOptions: DoorOptions = {
+    ...config.api,
+    handle: (request, response) => app.routing(request, response),
+    upgrades: (request) => feedRoom.upgrades(request),
+    upgrade: (request, socket, head) => feedRoom.upgrade(request, socket, head),
+  };
+  const doors: HttpServer[] = [];
+
+  const close = async () => {
+    sequencer.events.off('refused', punish);
+    const closing = doors.splice(0).map(closeDoor);
+    await feedRoom.close();
+    await Promise.all(closing);
+    gauges.close();
+    await app.close();
+  };
+  return {
+    app,
+    adminTokenPath: tokens.admin_path,
+    async listen() {
+      const socket = resolve(state_dir, config.api.socket);
+      const { server, url, port } = await openTcp(config.api.listen, doorOptions);
+      doors.push(server);
+      doors.push(await openSocket(socket, doorOptions));
+      return { url, port, socket };
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: Logger): Promise<App> {
+  const { body_bytes_max } = modules.sequencer.config.api;
+  const fail = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
+    const found = problemOf(error);
+    if (found.status === 500) log_.error({ err: error, route: request.routeOptions?.url }, 'a request failed');
+    linger(request, reply, body_bytes_max);
+    return sendProblem(reply, found);
+  };
+  const app: App = Fastify({
+    logger: false,
+    bodyLimit: body_bytes_max,
+    return503OnClosing: false,
+    exposeHeadRoutes: true,
+    routerOptions: { maxParamLength: 256 },
+    frameworkErrors: fail as never,
+  }).withTypeProvider<ZodTypeProvider>();
+
+  app.setValidatorCompiler(validatorCompiler as never);
+  // What we send we have made, and the compiler checks its type; tests hold every answer against its schema.
+  app.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  app.setErrorHandler(fail);
+  acceptJson(app as never);
+  guard(app, tokens);
+  const methods = collectMethods(app);
+  app.setNotFoundHandler((request, reply) => {
+    const allowed = methods(request.url.split('?')[0]!);
+    if (allowed === undefined) return fail(new Refused('route_not_found'), request, reply);
+    reply.header('allow', allowed);
+    return fail(new Refused('method_not_allowed'), request, reply);
+  });
+  app.addHook('onSend', async (_request, reply) => {
+    if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');
+    reply.header('x-content-type-options', 'nosniff');
+  });
+
+  app.addHook('onResponse', async (_request, reply) => {
+    const code = problemSent(reply);
+    if (code !== undefined) gauges.problem(code);
+  });
+
+  await describe(app, modules.version);
+  for (const room of [transactions, sequencerRoutes, batches, log, epochs, health, feed]) room(app, modules);
+  metrics(app, gauges);
+  app.get(
+    '/openapi.json',
+    { config: { role: 'public' }, schema: { hide: true, querystring: NoQuery } as never },
+    async (_request, reply) => reply.type('application/json; charset=utf-8').send(document),
+  );
+  await app.ready();
+  const document = documentOf(app);
+  return app;
+}
+
+/** Who may call what: every route says so, and a request that came over TCP needs a token for what is not public. */
+function guard(app: App, tokens: Tokens): void {
+  app.addHook('onRoute', ({ url, config, schema }) => {
+    if (config?.role === undefined) throw new Error(`the route ${url} names no role`);
+    if (config.role !== 'public' && schema !== undefined) Object.assign(schema, { security: [{ bearer: [] }] });
+  });
+  app.addHook('onRequest', async (request) => {
+    const wanted = request.routeOptions.config.role;
+    // Without a route there is nothing to guard: that is a 404.
+    if (wanted === undefined || wanted === 'public' || peerOf(request.raw.socket).trusted) return;
+    const role = tokens.roleOf(request.raw);
+    if (role === undefined) throw new Refused('unauthorized');
+    if (role !== wanted && role !== 'admin') throw new Refused('forbidden');
+  });
+}
+
+/** For 405: which methods a path has. Fastify itself only knows that a method has no such path. */
+function collectMethods(app: App): (path: string) => string | undefined {
+  const known = new Map<string, { pattern: RegExp; methods: Set<string> }>();
+  app.addHook('onRoute', ({ url, method }) => {
+    const pattern = new RegExp(`^${url.replace(/:[a-z_]+/g, '[^/]+')}$`);
+    const entry = known.get(url) ?? { pattern, methods: new Set<string>() };
+    for (const each of [method].flat()) entry.methods.add(each);
+    known.set(url, entry);
+  });
+  return (path) => {
+    const found = new Set<string>();
+    for (const { pattern, methods } of known.values())
+      if (pattern.test(path)) for (const each of methods) found.add(each);
+    return found.size === 0 ? undefined : [...found].join(', ');
+  };
+}
+
+/**
+ * A connection that is closed with unread bytes is reset, and the client may never see why. So what is left of a body is read
+ * and thrown away, within a bound of bytes and of `request_timeout_ms`.
+ */
+function linger(request: FastifyRequest, reply: FastifyReply, body_bytes_max: number): void {
+  const length = Number(request.headers['content-length'] ?? 0);
+  if (length <= LINGER * body_bytes_max) reply.removeHeader('connection');
+  else reply.header('connection', 'close');
+}

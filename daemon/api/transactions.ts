@@ -1,0 +1,168 @@
+// POST /transactions and GET /transactions/{id} (DESIGN §3). One envelope gets an answer of its own; of an array each element
+// does, in its place, so that one bad envelope does not cost the others theirs. Nothing is answered before it is durable.
+import { z } from 'zod';
+import { Bytes32, hexOf, uint } from '../../actors/encoding.ts';
+import { Envelope, TxId } from '../../actors/envelope.ts';
+import { Receipt } from '../../actors/receipt.ts';
+import { REFUSALS, refusalOf } from '../../actors/refusal.ts';
+import { isSealed } from '../batches.ts';
+import type { Admission } from '../intake.ts';
+import { type EnvelopeRecord, envelopeRecord } from '../records.ts';
+import type { Sequencer } from '../sequencer.ts';
+import { peerOf } from './door.ts';
+import { firstIssue, NoQuery } from './input.ts';
+import { Problem, problem, Refused, sendProblem } from './problem.ts';
+import { type App, type Modules, problems, refuse } from './route.ts';
+
+export const Admitted = z
+  .strictObject({
+    envelope_id: Bytes32,
+    tx_id: TxId.optional().describe('Your label, as sent.'),
+    receipt: Receipt,
+  })
+  .meta({ id: 'Admitted' });
+
+/** In an answer to an array: what the envelope would have been answered alone, and the status that it would have had. */
+export const AdmittedItem = z.strictObject({ status: z.literal(202), ...Admitted.shape }).meta({ id: 'AdmittedItem' });
+type AdmittedItem = z.output<typeof AdmittedItem>;
+
+const REASONS = Object.keys(REFUSALS) as [keyof typeof REFUSALS, ...(keyof typeof REFUSALS)[]];
+
+export const TransactionStatus = z
+  .strictObject({
+    envelope_id: Bytes32,
+    tx_id: TxId.optional(),
+    status: z.enum(['pending', 'ordered', 'sequenced', 'refused']),
+    code: uint(16).optional().describe('Why it was refused, as signed in the batch.'),
+    reason: z.enum(REASONS).optional().describe('The name of the code.'),
+    height: z.int().optional().describe('Of the batch that ordered it.'),
+    index: z.int().optional().describe('Its place among the transactions of the batch.'),
+    tx_hash: Bytes32.optional(),
+    sender: hexOf(20).optional(),
+    receipt: Receipt,
+    sealed: z.boolean().describe('A seal covers the batch.'),
+  })
+  .meta({ id: 'TransactionStatus' });
+export type TransactionStatus = z.output<typeof TransactionStatus>;
+
+export function transactions(app: App, { sequencer, allowance }: Modules): void {
+  const { envelopes_max } = sequencer.config.api;
+
+  app.post(
+    '/transactions',
+    {
+      config: { role: 'public' },
+      schema: {
+        summary: 'Submit encrypted transactions',
+        description:
+          'One envelope: 202 with its receipt, or a problem. An array: each is answered on its own and in its place, ' +
+          'with `status` as if it had come alone; the answer as a whole is 202 when at least one was admitted, else ' +
+          'the status of the first. The same envelope again gets its first receipt.',
+        tags: ['transactions'],
+        querystring: NoQuery,
+        body: z.union([Envelope, z.array(Envelope).min(1).max(envelopes_max)]),
+        response: {
+          202: z.union([Admitted, z.array(z.union([AdmittedItem, Problem]))]),
+          ...problems(
+            ...(['empty_body', 'invalid_json', 'invalid_body', 'too_many_envelopes', 'invalid_query'] as const),
+            ...(['epoch_not_accepted', 'body_too_large', 'unsupported_media_type', 'rate_limited'] as const),
+            ...(['mempool_full', 'draining', 'store_unavailable', 'disk_low'] as const),
+          ),
+        },
+      },
+      // Before the body is read: who has nothing left is not worth parsing for.
+      onRequest: async (request) => charge(peerOf(request.raw.socket).client, 0),
+      // The body is validated in the handler, envelope by envelope.
+      validatorCompiler: ({ schema, httpPart }) => {
+        if (httpPart === 'body') return (data: unknown) => ({ value: data });
+        return app.validatorCompiler!({ schema, httpPart } as never);
+      },
+    },
+    async (request, reply) => {
+      const { client } = peerOf(request.raw.socket);
+      const body: unknown = request.body;
+      if (body === undefined || body === null) return refuse(reply, 'empty_body');
+      if (!Array.isArray(body)) {
+        charge(client, 1);
+        const answer = await submit(sequencer, body, [], client);
+        if (answer.status !== 202) return sendProblem(reply, answer as Problem);
+        const { status, ...admitted } = answer as AdmittedItem;
+        return reply.code(status).send(admitted);
+      }
+      if (body.length === 0 || body.length > envelopes_max) {
+        const detail = `expected 1 to ${envelopes_max} envelopes, found ${body.length}`;
+        return refuse(reply, 'too_many_envelopes', { detail });
+      }
+      charge(client, body.length);
+      const answers = await Promise.all(body.map((each, i) => submit(sequencer, each, [i], client)));
+      const first = answers.find(({ status }) => status === 202) ?? answers[0]!;
+      const wait_s = Math.max(0, ...answers.map((each) => ('retry_after_s' in each ? (each.retry_after_s ?? 0) : 0)));
+      if (wait_s > 0) reply.header('retry-after', wait_s);
+      return reply.code(first.status as 202).send(answers);
+    },
+  );
+
+  function charge(client: string | undefined, envelopes: number): void {
+    const allowed = allowance.take(client, envelopes);
+    if (!allowed.ok) throw new Refused('rate_limited', { retry_after_s: allowed.retry_after_s });
+  }
+
+  app.get(
+    '/transactions/:id',
+    {
+      config: { role: 'public' },
+      schema: {
+        summary: 'What became of an envelope',
+        description: 'By the envelope id of its receipt or, once it is sequenced, by the hash of the transaction.',
+        tags: ['transactions'],
+        params: z.strictObject({ id: Bytes32 }),
+        querystring: NoQuery,
+        response: { 200: TransactionStatus, ...problems('invalid_path', 'invalid_query', 'transaction_not_found') },
+      },
+    },
+    async (request, reply) => {
+      const { store } = sequencer;
+      const { id } = request.params;
+      const envelope_id = envelopeRecord(store, id) === undefined ? store.get('hashes', id)?.envelope_id : id;
+      const record = envelope_id === undefined ? undefined : envelopeRecord(store, envelope_id);
+      if (record === undefined) return refuse(reply, 'transaction_not_found');
+      const { outcome } = record;
+      return statusOf(record, outcome.status !== 'pending' && isSealed(store, outcome.height));
+    },
+  );
+}
+
+/** @param place  path of the envelope in the body */
+async function submit(
+  sequencer: Sequencer,
+  input: unknown,
+  place: readonly PropertyKey[],
+  client: string | undefined,
+): Promise<AdmittedItem | Problem> {
+  const parsed = Envelope.safeParse(input);
+  if (!parsed.success) return problem('invalid_body', firstIssue(parsed.error, place));
+  return answerOf(await sequencer.submitEncrypted(parsed.data, client));
+}
+
+function answerOf(admission: Admission): AdmittedItem | Problem {
+  if (!admission.ok) {
+    const { ok: _, code, ...particulars } = admission;
+    return problem(code, particulars);
+  }
+  const { envelope_id, tx_id, receipt } = admission;
+  return { status: 202, envelope_id, ...(tx_id !== null && { tx_id }), receipt };
+}
+
+function statusOf({ tx_id, receipt, outcome }: EnvelopeRecord, sealed: boolean): TransactionStatus {
+  const { status, ...place } = outcome;
+  const reason = outcome.status === 'refused' ? refusalOf(outcome.code) : undefined;
+  return {
+    envelope_id: receipt.envelope_id,
+    ...(tx_id !== null && { tx_id }),
+    status,
+    ...place,
+    ...(reason !== undefined && { reason }),
+    receipt,
+    sealed,
+  };
+}
