@@ -4,6 +4,7 @@
 import { readFileSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { secp256k1 } from '@noble/curves/secp256k1.js';
+import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { BatchFile } from '../actors/batch.ts';
 import { canonicalCollateral, EVIDENCE_CODES } from '../actors/collateral.ts';
@@ -359,7 +360,12 @@ describe('evidence', () => {
     expect(at(COLLATERAL_END_MS + 86_400_000)).toBe('crl_expired');
     expect(at(NOW_MS - 300_000)).toBe('accepted as sealed');
     expect(at(NOW_MS - 300_001)).toBe('seal_in_future');
-    expect(at(Number.NaN)).toBe('now_invalid');
+    for (const none of [Number.NaN, -1, 0.5, Number.POSITIVE_INFINITY, Number.MAX_SAFE_INTEGER]) {
+      expect(at(none)).toBe('now_invalid');
+    }
+    // An enclave's clock may say anything: no time makes the verifier throw.
+    const file = sealBatch(enclave, structuredClone(signed), { timestamp_ms: Number.MAX_SAFE_INTEGER });
+    expect(codeOf(verify(file, {}, { now_ms: 253_402_300_799_999 }))).toBe('seal_in_future');
   });
 
   it('lives a day at most, from the time of the seal', () => {
@@ -408,6 +414,24 @@ describe('what is no batch file', () => {
     ['a deep nest', JSON.parse(`${'['.repeat(50_000)}${']'.repeat(50_000)}`)],
   ])('is malformed: %s', (_, file) => {
     expect(verifyBatch(file, { now_ms: NOW_MS })).toMatchObject({ ok: false, code: 'malformed' });
+  });
+
+  it('never makes the verifier throw, whatever stands wherever', () => {
+    const anything = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.anything({ withBigInt: true, withSparseArray: true }));
+    const all = [...alterations(sealed)];
+    fc.assert(
+      fc.property(anything, fc.nat(all.length - 1), fc.nat(all.length - 1), (value, i, j) => {
+        expect(verifyBatch(value, { now_ms: NOW_MS }).ok).toBe(false);
+        const twice = altered(sealed, all[i]!);
+        try {
+          all[j]!.apply({ document: twice });
+        } catch {
+          // The first alteration took away what the second was for.
+        }
+        expect(typeof verifyBatch(twice, { allow_simulated: true, now_ms: NOW_MS }).ok).toBe('boolean');
+      }),
+      { numRuns: 300 },
+    );
   });
 
   it('is malformed in a value of another spelling', () => {

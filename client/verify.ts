@@ -61,7 +61,7 @@ const STEPS: Record<Exclude<CheckName, 'schema'>, Check> = {
  */
 export function verifyBatch(file: unknown, options: VerifyOptions): Verdict {
   const policy = options.policy ?? DEFAULT_POLICY;
-  const read = readFile(file);
+  const read = checkTime(options.now_ms) ?? readFile(file);
   if ('code' in read) return refusal(read, policy.signatures, [], NOTHING_FOUND);
   const subject: Subject = {
     file: read.file,
@@ -83,7 +83,15 @@ export function verifyBatch(file: unknown, options: VerifyOptions): Verdict {
   return accepted(subject, checks);
 }
 
+const YEAR_10000_MS = 253_402_300_800_000;
+
 const NOTHING_FOUND = { ml_dsa_valid: null, slh_dsa_valid: null, ecdsa_valid: null };
+
+/** NaN would pass every comparison with a date, and what has no RFC 3339 form can't be reported. */
+function checkTime(now_ms: number): Failure | null {
+  if (Number.isSafeInteger(now_ms) && now_ms >= 0 && now_ms < YEAR_10000_MS) return null;
+  return fail('now_invalid', 'now_ms', 'expected the milliseconds since 1970 of a time before the year 10000');
+}
 
 function readFile(file: unknown): { file: BatchFile } | Failure {
   const parsed = BatchFile.safeParse(file);
