@@ -10,7 +10,7 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { z } from 'zod';
 import { Counter } from '../actors/encoding.ts';
 import { type JournalEntry, type JournalPage, readJournal } from './journal.ts';
-import type { Store } from './store.ts';
+import type { Logger, Store } from './store.ts';
 
 /** What a dashboard may filter by: the names of the upstream, and ours. */
 export const ENTRY_TYPES = [
@@ -56,6 +56,7 @@ export const FeedQuery = z.strictObject({
 export const CLOSE_CODES = {
   server_closing: 1001,
   read_only: 1008,
+  store_unavailable: 1011,
   consumer_too_slow: 4408,
   future_cursor: 4409,
   outdated_cursor: 4410,
@@ -103,6 +104,7 @@ const PAGE_STEP = 32;
 
 export class Feed {
   readonly #store: Store;
+  readonly #log: Logger;
   readonly #options: () => FeedOptions;
   readonly #clients = new Set<Client>();
   readonly #wss: WebSocketServer;
@@ -116,8 +118,9 @@ export class Feed {
   #advancing = false;
   #closed = false;
 
-  constructor(modules: { store: Store; options: () => FeedOptions }) {
+  constructor(modules: { store: Store; log: Logger; options: () => FeedOptions }) {
     this.#store = modules.store;
+    this.#log = modules.log;
     this.#options = modules.options;
     this.#tail = modules.store.journalHead().cursor;
     this.#wss = new WebSocketServer({
@@ -239,9 +242,9 @@ export class Feed {
       return;
     }
     while (this.#tail < cursor) {
-      const page = readJournal(this.#store, { after: this.#tail, limit: this.#options().page });
+      const page = this.#read(this.#tail);
       if (!page.ok || page.entries.length === 0) {
-        // Pruned before it was sent: those who are behind hear of it when they read.
+        // Pruned before it was sent, or unreadable: those who are behind hear of it when they read themselves.
         this.#forget();
         this.#tail = cursor;
         break;
@@ -259,7 +262,7 @@ export class Feed {
     const { buffered_bytes_max } = this.#options();
     while (client.cursor < this.#tail) {
       const kept = this.#recentAfter(client.cursor);
-      const frames = kept ?? this.#read(client);
+      const frames = kept ?? this.#framesFor(client);
       if (frames === undefined) return;
       for (const { cursor, type, bytes } of frames) {
         if (ws.bufferedAmount >= buffered_bytes_max) {
@@ -296,11 +299,21 @@ export class Feed {
     this.#pump(client);
   }
 
-  #read(client: Client): Frame[] | undefined {
-    const page = readJournal(this.#store, { after: client.cursor, limit: this.#options().page });
+  #framesFor(client: Client): Frame[] | undefined {
+    const page = this.#read(client.cursor);
     if (page.ok) return page.entries.map(frameOf);
     this.#cut(client, page.code);
     return undefined;
+  }
+
+  /** A journal that can't be read ends connections, not the daemon: admission and signing may not need that part of it. */
+  #read(after: number): JournalPage | { readonly ok: false; readonly code: 'store_unavailable' } {
+    try {
+      return readJournal(this.#store, { after, limit: this.#options().page });
+    } catch (error) {
+      this.#log.warn({ err: error, after }, 'the feed cannot read the journal');
+      return { ok: false, code: 'store_unavailable' };
+    }
   }
 
   /** What lies behind a cursor, if all of it is still in memory. */
