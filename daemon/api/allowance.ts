@@ -38,12 +38,12 @@ export class Allowance {
     return this.#buckets.size;
   }
 
-  /** Takes that many envelopes or, when they are not there, none. 0 asks whether anything is left. */
+  /** Takes that many envelopes or, when they are not there, none. */
   take(client: string | undefined, envelopes: number): Allowed {
     const { rate_limit_per_s: rate } = this.#options();
     if (client === undefined || rate === 0) return ALLOWED;
     const bucket = this.#bucket(client);
-    const missing = Math.max(envelopes, 1) - bucket.tokens;
+    const missing = envelopes - bucket.tokens;
     if (missing > 0) return { ok: false, retry_after_s: Math.max(1, Math.ceil(missing / rate)) };
     bucket.tokens -= envelopes;
     return ALLOWED;

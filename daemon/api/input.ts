@@ -72,14 +72,15 @@ export function acceptJson(app: FastifyInstance): void {
   });
 }
 
-/** Where a text stops being JSON, as V8 tells it; never what stands there. */
+/** Where a text stops being JSON, when V8 tells it without showing what stands there. */
 function whereIn(text: string): { position?: number; detail?: string } {
   try {
     JSON.parse(text);
     return { detail: 'the key __proto__ is not allowed' };
   } catch (error) {
-    const position = / at position (\d+)/.exec((error as Error).message)?.[1];
-    if (position !== undefined) return { position: Number(position) };
-    return { position: text.length, detail: 'it ends too early' };
+    const { message } = error as Error;
+    if (message.startsWith('Unexpected end')) return { position: text.length, detail: 'it ends too early' };
+    const position = / in JSON at position (\d+)/.exec(message)?.[1];
+    return position === undefined ? {} : { position: Number(position) };
   }
 }

@@ -2,6 +2,7 @@
 // no client can write and that survive a restart. Attestation is exported as the time at which it ends, so that a frozen exporter
 // still alarms.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { z } from 'zod';
 import { refusalOf } from '../../actors/refusal.ts';
 import type { Feed } from '../feed.ts';
 import { meta, totals } from '../records.ts';
@@ -71,7 +72,10 @@ export function metrics(app: App, found: Metrics): void {
         summary: 'Prometheus metrics',
         tags: ['health'],
         querystring: NoQuery,
-        response: problems('invalid_query', 'unauthorized', 'forbidden'),
+        response: {
+          200: { description: 'Prometheus text', content: { 'text/plain': { schema: z.string() } } },
+          ...problems('invalid_query', 'unauthorized', 'forbidden'),
+        },
       },
     },
     async (_request, reply) => reply.type(found.type).send((await found.text()) as never),

@@ -96,6 +96,7 @@ export const problemSent = (reply: FastifyReply): ProblemCode | undefined => sen
 export function sendProblem(reply: FastifyReply, found: Problem): FastifyReply {
   sent.set(reply, found.code);
   if (found.retry_after_s !== undefined) reply.header('retry-after', found.retry_after_s);
+  reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff');
   if (found.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="aegis"');
   // As bytes: to a text Fastify would add a charset, which this media type does not have.
   return reply

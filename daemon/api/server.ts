@@ -61,7 +61,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const allowance = new Allowance(() => sequencer.config.api);
   const punish = (client: string) => allowance.punish(client);
   sequencer.events.on('refused', punish);
-  const feedRoom = new Feed({ store: sequencer.store, options: () => sequencer.config.feed });
+  const feedRoom = new Feed({ store: sequencer.store, log, options: () => sequencer.config.feed });
   const gauges = new Metrics({ sequencer, feed: feedRoom, version });
   const app = await makeApp({ sequencer, feed: feedRoom, allowance, version }, tokens, gauges, log);
 
@@ -88,7 +88,12 @@ export async function createServer(options: ServerOptions): Promise<Server> {
       const socket = resolve(state_dir, config.api.socket);
       const { server, url, port } = await openTcp(config.api.listen, doorOptions);
       doors.push(server);
-      doors.push(await openSocket(socket, doorOptions));
+      try {
+        doors.push(await openSocket(socket, doorOptions));
+      } catch (error) {
+        await Promise.all(doors.splice(0).map(closeDoor));
+        throw error;
+      }
       return { url, port, socket };
     },
     close,

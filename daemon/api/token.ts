@@ -1,7 +1,7 @@
 // Bearer tokens by role (DESIGN §11): who may use what over TCP. They come from credential files, are kept as digests alone and
 // compared in constant time. A request without a good token hears 401 whatever it sent; nothing here can make it a 500.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { join, resolve } from 'node:path';
 import { Fault } from '../fault.ts';
@@ -42,7 +42,7 @@ export function loadTokens(options: { state_dir: string; credentials_directory?:
     writeFileSync(admin_path, `${randomBytes(TOKEN_BYTES).toString('hex')}\n`, { mode: 0o600, flag: 'wx' });
     add('admin', admin_path);
   }
-  chmodSync(admin_path, 0o600);
+  if ((statSync(admin_path).mode & 0o077) !== 0) chmodSync(admin_path, 0o600);
   return { admin_path, roleOf: (request) => match(known, bearerOf(request)) };
 }
 

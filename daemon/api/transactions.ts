@@ -70,8 +70,8 @@ export function transactions(app: App, { sequencer, allowance }: Modules): void 
           ),
         },
       },
-      // Before the body is read: who has nothing left is not worth parsing for.
-      onRequest: async (request) => charge(peerOf(request.raw.socket).client, 0),
+      // Before the body is read: who has nothing left is not worth parsing for, and what can't be parsed costs too.
+      onRequest: async (request) => charge(peerOf(request.raw.socket).client, 1),
       // The body is validated in the handler, envelope by envelope.
       validatorCompiler: ({ schema, httpPart }) => {
         if (httpPart === 'body') return (data: unknown) => ({ value: data });
@@ -83,17 +83,16 @@ export function transactions(app: App, { sequencer, allowance }: Modules): void 
       const body: unknown = request.body;
       if (body === undefined || body === null) return refuse(reply, 'empty_body');
       if (!Array.isArray(body)) {
-        charge(client, 1);
         const answer = await submit(sequencer, body, [], client);
         if (answer.status !== 202) return sendProblem(reply, answer as Problem);
         const { status, ...admitted } = answer as AdmittedItem;
         return reply.code(status).send(admitted);
       }
+      charge(client, Math.min(body.length, envelopes_max) - 1);
       if (body.length === 0 || body.length > envelopes_max) {
         const detail = `expected 1 to ${envelopes_max} envelopes, found ${body.length}`;
         return refuse(reply, 'too_many_envelopes', { detail });
       }
-      charge(client, body.length);
       const answers = await Promise.all(body.map((each, i) => submit(sequencer, each, [i], client)));
       const first = answers.find(({ status }) => status === 202) ?? answers[0]!;
       const wait_s = Math.max(0, ...answers.map((each) => ('retry_after_s' in each ? (each.retry_after_s ?? 0) : 0)));
@@ -103,6 +102,7 @@ export function transactions(app: App, { sequencer, allowance }: Modules): void 
   );
 
   function charge(client: string | undefined, envelopes: number): void {
+    if (envelopes <= 0) return;
     const allowed = allowance.take(client, envelopes);
     if (!allowed.ok) throw new Refused('rate_limited', { retry_after_s: allowed.retry_after_s });
   }

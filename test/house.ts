@@ -1,0 +1,127 @@
+// A daemon in this process, as `aegisd start` assembles it, over a temporary state folder: for the tests of the API and the feed.
+// Batches are cut by hand or by their interval, as a test sets it.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { encrypt } from 'eciesjs';
+import { privateKeyToAccount } from 'viem/accounts';
+import { base64, concat, fromBase64, fromHex, hex } from '../actors/encoding.ts';
+import { type Claims, claimsAad, type Envelope } from '../actors/envelope.ts';
+import { encryptEnvelope } from '../client/seal.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
+import { createServer, type Server } from '../daemon/api/server.ts';
+import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
+
+export type Overrides = { [S in keyof Config]?: Partial<Config[S]> };
+
+export const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+export function settings(state_dir: string, overrides: Overrides = {}): Config {
+  const { config } = loadConfig({ environment: { STATE_DIRECTORY: state_dir } });
+  const sections = Object.entries(config).map(([name, section]) => [
+    name,
+    { ...section, ...overrides[name as keyof Config] },
+  ]);
+  return Object.fromEntries(sections) as Config;
+}
+
+export interface House extends AsyncDisposable {
+  readonly state_dir: string;
+  readonly sequencer: Sequencer;
+  readonly server: Server;
+  /** Resolves when the journal has an entry of this type that fits. */
+  journaled(type: string, fits?: (data: Record<string, unknown>) => boolean): Promise<void>;
+}
+
+export async function openHouse(overrides: Overrides = {}): Promise<House> {
+  const state_dir = mkdtempSync(join(tmpdir(), 'aegis-api-'));
+  const config = settings(state_dir, {
+    ...overrides,
+    api: { listen: '127.0.0.1:0', ...overrides.api },
+    seal: { interval_ms: 0, ...overrides.seal },
+  });
+  const fatal = (error: unknown) => {
+    throw error;
+  };
+  const sequencer = await createSequencer({ config, log: quiet, fatal });
+  const server = await createServer({ sequencer, log: quiet, version: '0.0.0-test' });
+  return {
+    state_dir,
+    sequencer,
+    server,
+    journaled: (type, fits = () => true) => journaled(sequencer, type, fits),
+    async [Symbol.asyncDispose]() {
+      await server.close();
+      await sequencer.close(0);
+      rmSync(state_dir, { recursive: true, force: true });
+    },
+  };
+}
+
+async function journaled(
+  { store }: Sequencer,
+  type: string,
+  fits: (data: Record<string, unknown>) => boolean,
+): Promise<void> {
+  const there = () =>
+    [...store.range('journal', { limit: 100_000 })].some(
+      ([, entry]) => entry.type === type && fits(entry.data as Record<string, unknown>),
+    );
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const end = store.onCommitted(() => {
+    if (there()) resolve();
+  });
+  if (there()) resolve();
+  await promise;
+  end();
+}
+
+const ACCOUNT = privateKeyToAccount(hex(new Uint8Array(32).fill(7)));
+let nonces = 0;
+
+export interface Wish {
+  readonly chainId?: number;
+  readonly fee_gwei?: number;
+  readonly nonce?: number;
+}
+
+/** A signed transfer; no two alike unless the nonce is given. */
+export async function signed({ chainId = 31_337, fee_gwei = 1, nonce = nonces++ }: Wish = {}): Promise<Uint8Array> {
+  return fromHex(
+    await ACCOUNT.signTransaction({
+      type: 'eip1559',
+      chainId,
+      nonce,
+      to: '0x000000000000000000000000000000000000dEaD',
+      gas: 21_000n,
+      maxFeePerGas: 10n ** 12n,
+      maxPriorityFeePerGas: BigInt(fee_gwei) * 10n ** 9n,
+    }),
+  );
+}
+
+/** An envelope as the client library makes it. */
+export async function enveloped(
+  { epoch }: Sequencer,
+  raw?: Uint8Array,
+  scheme: 'x-wing' | 'ecies' = 'ecies',
+): Promise<Envelope> {
+  return encryptEnvelope({ keyset: epoch.keyset.keyset, raw: raw ?? (await signed()), scheme });
+}
+
+/** An envelope that the client library would refuse to make: whatever plaintext, under whatever claims. */
+export function forged({ epoch }: Sequencer, raw: Uint8Array, claims: Partial<Claims> = {}): Envelope {
+  const { keyset } = epoch.keyset;
+  const all = {
+    scheme: 'ecies' as const,
+    epoch: keyset.epoch,
+    asset_refs: [],
+    priority_fee: '1000000000',
+    risk_level: 0,
+    requires_migration: false,
+    ...claims,
+  };
+  const ciphertext = encrypt(fromBase64(keyset.ecies!), concat(claimsAad(all, keyset), raw));
+  return { ...all, asset_refs: [...all.asset_refs], scheme: 'ecies', encrypted_data: base64(ciphertext) };
+}
