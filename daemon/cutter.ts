@@ -41,7 +41,8 @@ interface Modules {
 export class Cutter {
   readonly #modules: Modules;
   #timer: NodeJS.Timeout | undefined;
-  #cutting: Promise<void> | undefined;
+  /** With the height, or undefined when nothing was cut. */
+  #cutting: Promise<number | undefined> | undefined;
   #stopped = false;
 
   constructor(modules: Modules) {
@@ -52,19 +53,15 @@ export class Cutter {
   wake(): void {
     const { mempool, options } = this.#modules;
     if (this.#stopped || this.#cutting !== undefined || mempool.size === 0) return;
-    const { batch_interval_ms, batch_size } = options();
-    if (mempool.size >= batch_size && this.#hasRoom()) this.#begin();
-    else this.#timer ??= setTimeout(() => this.#due(), batch_interval_ms);
+    if (mempool.size >= options().batch_size && this.#hasRoom()) this.#begin();
+    else this.#later();
   }
 
-  /** Cuts now, whatever the interval; resolves with the height, or undefined when nothing is pending. */
+  /** Cuts now, whatever the interval; resolves with the height, or undefined when nothing is pending or the store can't write. */
   async cutNow(): Promise<number | undefined> {
     while (this.#cutting !== undefined) await this.#cutting;
     if (this.#modules.mempool.size === 0 || this.#stopped) return undefined;
-    const height = meta(this.#modules.store, 'heights').cut;
-    this.#begin();
-    await this.#cutting;
-    return height;
+    return this.#begin();
   }
 
   /** No more cuts; batches on their way go on. */
@@ -113,28 +110,41 @@ export class Cutter {
     return cut - signed < this.#modules.options().in_flight_max;
   }
 
-  #begin(): void {
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    this.#cutting = this.#cut().finally(() => {
-      this.#cutting = undefined;
-      this.wake();
-    });
+  #later(): void {
+    const { mempool, options } = this.#modules;
+    if (this.#stopped || mempool.size === 0) return;
+    this.#timer ??= setTimeout(() => this.#due(), options().batch_interval_ms);
   }
 
-  async #cut(): Promise<void> {
+  #begin(): Promise<number | undefined> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.#cutting = this.#cut().then((height) => {
+      this.#cutting = undefined;
+      // A store that can't write says so at once: to look again at once would never let go of the thread.
+      if (height === undefined) this.#later();
+      else this.wake();
+      return height;
+    });
+    return this.#cutting;
+  }
+
+  async #cut(): Promise<number | undefined> {
     const { runtime, mempool, options, now, onFault, fatal } = this.#modules;
     let taken: Pending[] = [];
     try {
-      await runtime.commit((step) => {
+      return await runtime.commit((step) => {
+        const height = meta(step, 'heights').cut;
         taken = cut(step, mempool.entries(), options(), now());
         mempool.take(taken);
+        return taken.length === 0 ? undefined : height;
       });
     } catch (error) {
       mempool.giveBack(taken);
       // The interval tries again.
       if (error instanceof Fault) onFault(error);
       else fatal(error);
+      return undefined;
     }
   }
 
