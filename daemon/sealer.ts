@@ -2,9 +2,9 @@
 // all that has joined the log since the last. One seal is made at a time, at most one every `seal.interval_ms`, and only when
 // the log has grown. A head that was promised before a crash is finished first, under the same digest.
 import assert from 'node:assert';
+import { setTimeout as delay } from 'node:timers/promises';
 import { sealDigest } from '../actors/digest.ts';
 import { base64, fromHex, hex } from '../actors/encoding.ts';
-import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
 import { FRESHNESS, type Head, PROVIDER_BIT } from '../actors/seal.ts';
 import { LOG_KINDS } from '../actors/tree.ts';
@@ -43,17 +43,20 @@ interface Modules {
   readonly fatal: (error: unknown) => void;
 }
 
-/** Batches whose ciphertexts one seal may drop, so that no step grows with a backlog. */
-const FORGOTTEN_MAX = 100;
+/** What one seal covers at most, so that the step which settles it stays short after hours without a quote. */
+const COVERED_MAX = 256;
 
-/** A log grows by a few entries a seal; more than this at once is a bug. */
-const COVERED_MAX = 100_000;
+/** Batches whose ciphertexts a seal drops beyond as many as it covers, so that retention that was lowered is caught up with. */
+const FORGOTTEN_MORE = 10;
+
+/** After a promise that the disk refused; at once would spin, because a broken store refuses at once. */
+const RETRY_MS = 1_000;
 
 export class Sealer {
   readonly #modules: Modules;
   #timer: NodeJS.Timeout | undefined;
   #starting: Promise<void> | undefined;
-  #stopped = false;
+  readonly #stop = new AbortController();
   /** Monotonic, of the last start. */
   #startedAt = Number.NEGATIVE_INFINITY;
 
@@ -63,7 +66,8 @@ export class Sealer {
 
   /** The log may have grown, or a seal is done: looks whether the next is due. */
   wake(): void {
-    if (this.#stopped || this.#starting !== undefined || this.#timer !== undefined || !this.#grown()) return;
+    if (this.#stop.signal.aborted || this.#starting !== undefined || this.#timer !== undefined || !this.#grown())
+      return;
     const wait_ms = this.#startedAt + this.#modules.interval_ms() - performance.now();
     if (wait_ms > 0) this.#timer = setTimeout(() => this.#due(), wait_ms);
     else this.#due();
@@ -78,7 +82,7 @@ export class Sealer {
   }
 
   stop(): void {
-    this.#stopped = true;
+    this.#stop.abort();
     clearTimeout(this.#timer);
   }
 
@@ -104,14 +108,17 @@ export class Sealer {
     this.#timer = undefined;
     this.#startedAt = performance.now();
     this.#starting = this.#start()
-      .catch((error: unknown) => {
-        if (error instanceof Fault) this.#modules.onFault(error);
-        else this.#modules.fatal(error);
-      })
+      .catch((error: unknown) => this.#failed(error))
       .finally(() => {
         this.#starting = undefined;
         this.wake();
       });
+  }
+
+  async #failed(error: unknown): Promise<void> {
+    if (!(error instanceof Fault)) return this.#modules.fatal(error);
+    this.#modules.onFault(error);
+    await delay(RETRY_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
   }
 
   /** Promises a head: from here on this size has this digest and no other. */
@@ -120,12 +127,13 @@ export class Sealer {
     return runtime.commit((step) => {
       const state = meta(step, 'log');
       if (state.sealing !== null || state.size === state.sealed) return;
+      const size = Math.min(state.size, state.sealed + COVERED_MAX);
       const previous = sealRecord(step, state.sealed);
       const timestamp_ms = Math.max(now(), previous?.head.timestamp_ms ?? 0);
       const head: Head = {
         log_id: log.log_id,
-        size: state.size,
-        root: logRoot(step, state.size),
+        size,
+        root: logRoot(step, size),
         timestamp_ms,
         epoch: keyset.keyset.epoch,
         keyset_digest: keyset.digest,
@@ -135,10 +143,10 @@ export class Sealer {
       };
       const digest = hex(sealDigest(head));
       const record: SealRecord = { head, digest, not_after_ms: attester.notAfter(timestamp_ms), signed: null };
-      step.put('seals', state.size, record);
-      step.put('watermarks', `head/${state.size}`, { digest });
-      putMeta(step, 'log', { ...state, sealing: state.size });
-      step.owe({ kind: 'seal', subject: state.size });
+      step.put('seals', size, record);
+      step.put('watermarks', `head/${size}`, { digest });
+      putMeta(step, 'log', { ...state, sealing: size });
+      step.owe({ kind: 'seal', subject: size });
     });
   }
 
@@ -149,16 +157,18 @@ export class Sealer {
     await watermark.permit('head', size, record.digest);
     const digest = fromHex(record.digest);
     const { ml_dsa_87, slh_dsa_sha2_256s } = keys;
-    // A quote that was promised before a long standstill would be refused by whoever checks its age.
-    const [signed, attestation] = await Promise.all([
-      runJob(pool, 'seal', { digest, ml_dsa_87, slh_dsa_sha2_256s }, signal),
-      this.#quote(attester, digest, keyset.keyset, record.not_after_ms),
-    ]);
+    const about = {
+      purpose: 'seal',
+      subject: digest,
+      keyset: keyset.keyset,
+      not_after_ms: record.not_after_ms,
+    } as const;
+    const signing = runJob(pool, 'seal', { digest, ml_dsa_87, slh_dsa_sha2_256s }, signal);
+    const quoting = attester.attest(about);
+    // Both to their end: or each try without a quote would leave another signature of a second behind it in the pool.
+    await Promise.allSettled([signing, quoting]);
+    const [signed, attestation] = [await signing, await quoting];
     return { slh_dsa: base64(signed.slh_dsa), ml_dsa: base64(signed.ml_dsa), attestation };
-  }
-
-  #quote(attester: Attester, subject: Uint8Array, keyset: Keyset, not_after_ms: number): Promise<Attestation> {
-    return attester.attest({ purpose: 'seal', subject, keyset, not_after_ms });
   }
 
   #settle(step: Step, size: number, sealed: Sealed): void {
@@ -175,16 +185,16 @@ export class Sealer {
       step.send(BATCH, height, { type: 'sealed' });
       heights.push(height);
     }
-    forgetCiphertexts(step, this.#modules.retention_batches);
+    forgetCiphertexts(step, this.#modules.retention_batches, heights.length + FORGOTTEN_MORE);
     const { root, epoch } = record.head;
     step.journal('seal_created', { size, root, digest: record.digest, epoch, heights }, this.#modules.now());
   }
 }
 
 /** Ciphertexts go once their batch is sealed and `retention` newer ones are (DESIGN §11 "Retention"). */
-function forgetCiphertexts(step: Step, retention: number): void {
+function forgetCiphertexts(step: Step, retention: number, count_max: number): void {
   const heights = meta(step, 'heights');
-  const end = Math.min(heights.forgotten + FORGOTTEN_MAX, heights.signed - retention);
+  const end = Math.min(heights.forgotten + count_max, heights.signed - retention);
   let height = heights.forgotten;
   for (; height < end; height++) {
     const { order, sealed_by } = batchRecord(step, height);
