@@ -111,6 +111,30 @@ describe('the runtime', () => {
     expect(states(10).every((state) => state === 'done')).toBe(true);
   });
 
+  it('performs what is owed again before what waits for its turn', async () => {
+    const { performer, gate, started } = gated();
+    let again = true;
+    const refilled: Performer<never> = {
+      ...performer,
+      concurrency: 1,
+      settle: (step, n, outcome) => {
+        if (n > 0 || !again) return performer.settle(step, n, outcome);
+        again = false;
+        step.owe({ kind: 'open', subject: n });
+        return { next: n };
+      },
+    };
+    const runtime = start(refilled);
+    await runtime.commit((step) => {
+      for (const n of [0, 1]) step.begin(KIND, n, { n });
+    });
+    for (const n of [0, 1]) gate(n).resolve('');
+    const end = AbortSignal.timeout(2_000);
+    await runtime.drained(end);
+    expect(started).toEqual([0, 0, 1]);
+    expect(states(2)).toEqual(['done', 'done']);
+  });
+
   it('owes nothing when a step throws', async () => {
     const { performer, started } = gated();
     const runtime = start(performer);

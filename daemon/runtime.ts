@@ -144,6 +144,8 @@ export class Runtime {
     const lane = this.#lanes.get(owed.effect.kind);
     assert(lane !== undefined, `nobody performs ${owed.effect.kind}`);
     lane.waiting.push(owed);
+    // The lowest first, also when it is owed again: those above wait for its turn, and could hold every place while they do.
+    lane.waiting.sort((a, b) => a.effect.subject - b.effect.subject);
     this.#pump(lane);
   }
 
@@ -215,9 +217,8 @@ export class Runtime {
   #turn(lane: Lane, subject: number): Promise<void> {
     assert(lane.turn === undefined || subject >= lane.turn, 'settled subjects are not owed again');
     if (lane.turn === undefined || subject === lane.turn) return Promise.resolve();
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve) => {
       lane.turns.set(subject, resolve);
-      this.#stop.signal.addEventListener('abort', () => reject(this.#stop.signal.reason), { once: true });
     });
   }
 }
