@@ -30,6 +30,24 @@ function simulated(config: Config): string | undefined {
   return undefined;
 }
 
+/** What noble may take for an SLH-DSA signature on a busy machine, with one task before it. */
+const NOBLE_TIMEOUT_MS_MIN = 15_000;
+
+function patience(config: Config): Spot[] {
+  if (config.signing.engine !== 'noble' || config.workers.task_timeout_ms >= NOBLE_TIMEOUT_MS_MIN) return [];
+  const why = 'it signs with SLH-DSA in 2 to 4 s of a core';
+  return [
+    {
+      key: 'workers.task_timeout_ms',
+      message: `expected at least ${NOBLE_TIMEOUT_MS_MIN} with the engine noble: ${why}`,
+    },
+    {
+      key: 'signing.engine',
+      message: `expected openssl while workers.task_timeout_ms is below ${NOBLE_TIMEOUT_MS_MIN}: ${why}`,
+    },
+  ];
+}
+
 function production(config: Config): Spot[] {
   const why = simulated(config);
   if (config.daemon.environment !== 'production' || why === undefined) return [];
@@ -78,6 +96,7 @@ export function conflicts(config: Config): Spot[][] {
       'each transaction of a batch takes one try to open it',
     ),
     limited ? atMost(config, 'api.envelopes_max', 'api.rate_limit_burst', 'a full array could never pass') : [],
+    patience(config),
     production(config),
     exposure(config),
     socket(config),

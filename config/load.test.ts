@@ -194,6 +194,11 @@ const mistakes: [name: string, text: string, ...starts: string[]][] = [
     'own.toml:1:24 api.rate_limit_burst = 255: expected at least api.envelopes_max = 256',
   ],
   [
+    'a deadline too short for the slow engine',
+    'signing.engine = "noble"\nworkers.task_timeout_ms = 14999',
+    'own.toml:2:27 workers.task_timeout_ms = 14999: expected at least 15000 with the engine noble',
+  ],
+  [
     'a socket too long for the kernel',
     `[api]\nsocket = "/${'s'.repeat(103)}"`,
     `own.toml:2:10 api.socket = "/${'s'.repeat(58)}…: expected at most 103 bytes for the whole path`,

@@ -10,6 +10,7 @@ export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] a
 export const ENVIRONMENTS = ['development', 'production'] as const;
 /** In the order in which a batch header numbers them (DESIGN §3, §4). */
 export const ORDERING_MODES = ['risk_aware', 'asset_protection', 'migration_aware', 'hybrid'] as const;
+export const SIGNING_ENGINES = ['openssl', 'noble'] as const;
 export const KEY_SOURCES = ['simulator'] as const;
 export const ATTESTATION_PROVIDERS = ['simulator'] as const;
 
@@ -188,6 +189,7 @@ export const schema = table({
   }),
   seal: table({ interval_ms: integer(0, 3_600_000, 'milliseconds') }),
   quantum: table({ hybrid_ecdsa: flag() }),
+  signing: table({ engine: choice(SIGNING_ENGINES) }),
   keys: table({ source: choice(KEY_SOURCES) }),
   attestation: table({
     primary: choice(ATTESTATION_PROVIDERS),

@@ -39,6 +39,8 @@ export async function openEpoch(modules: {
   chain_id: string;
   hybrid_ecdsa: boolean;
   now: () => number;
+  /** Tries keys that nobody has seen yet; throws when they are no pairs. */
+  prove: (keys: EpochKeys) => Promise<void>;
 }): Promise<ActiveEpoch> {
   const { store, source } = modules;
   const genesis = store.get('meta', 'genesis') as Meta['genesis'] | undefined;
@@ -59,10 +61,11 @@ export async function openEpoch(modules: {
 }
 
 async function makeGenesis(modules: Parameters<typeof openEpoch>[0]): Promise<ActiveEpoch> {
-  const { runtime, store, source, chain_id, hybrid_ecdsa, now } = modules;
+  const { runtime, store, source, chain_id, hybrid_ecdsa, now, prove } = modules;
   const created_at_ms = now();
   const log = { chain_id, log_id: hex(logId(chain_id, new Uint8Array(randomBytes(32)))), created_at_ms };
   const keys = await deriveEpoch(source, FIRST_EPOCH, hybrid_ecdsa);
+  await prove(keys);
   const { keyset, digest } = keysetOf(keys, source.name, log, created_at_ms);
   await runtime.commit((step) => {
     putMeta(step, 'genesis', log);

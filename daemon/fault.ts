@@ -36,6 +36,8 @@ const sentences = {
   quote_failed: (d: Detail) => `The provider ${d.provider ?? ''} gave no quote: ${d.reason ?? 'no reason given'}.`,
   quote_busy: (d: Detail) => `${d.waiting} requests wait for a quote, which is the bound; try again.`,
   key_source_failed: (d: Detail) => `The key source ${d.source ?? ''} gave no key: ${d.reason ?? 'no reason given'}.`,
+  self_test_failed: (d: Detail) =>
+    `The start-up self-test failed: ${list(d.primitives)} gave wrong answers${d.engine ? ` (signing.engine = "${d.engine}")` : ''}. Nothing was signed. Reinstall this version; if it fails again, try the other engine, and another machine.`,
   effect_timeout: (d: Detail) => `The effect ${d.kind ?? ''} took longer than ${d.timeout_ms} ms.`,
   token_invalid: (d: Detail) => `The token file${at(d)} holds no token: ${d.reason}. Mend it or take it away.`,
   listen_failed: (d: Detail) => `Cannot listen on ${d.address}: ${d.reason ?? 'the address is in use'}.`,
@@ -60,6 +62,10 @@ export class Fault extends Error {
 /** ` at FOLDER`, when the detail knows where. */
 function at(detail: Detail): string {
   return typeof detail.path === 'string' ? ` at ${detail.path}` : '';
+}
+
+function list(names: unknown): string {
+  return Array.isArray(names) ? names.join(', ') : 'a primitive';
 }
 
 /** ` (table T, key K, page N)`, as far as the detail knows. */

@@ -21,6 +21,7 @@ import { storeKey } from './keys/keyring.ts';
 import { simulatorSource } from './keys/simulator.ts';
 import type { KeySource } from './keys/source.ts';
 import { Mempool } from './mempool.ts';
+import { proveCrypto, proveKeys } from './proof.ts';
 import { meta } from './records.ts';
 import { Runtime } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
@@ -128,7 +129,9 @@ class Assembly implements Sequencer {
     const folder = resolve(config.daemon.state_dir);
     const onFault = (fault: Fault) => log.warn({ err: fault }, fault.message);
 
-    this.#pool = createPool(config.workers);
+    const { engine } = config.signing;
+    await proveCrypto(engine);
+    this.#pool = createPool({ ...config.workers, engine });
     const threads = this.#pool.ready();
     this.#source = await simulatorSource(folder);
     this.#store = await openStore({
@@ -152,6 +155,7 @@ class Assembly implements Sequencer {
       chain_id: String(config.chain.chain_id),
       hybrid_ecdsa: config.quantum.hybrid_ecdsa,
       now,
+      prove: (keys) => proveKeys(keys, pool),
     });
     const { keys, keyset, log: genesis } = this.#epoch;
     this.#mempool = Mempool.load(store);

@@ -2,6 +2,7 @@
 // Keys cross as KeyObject handles, which a thread can use and clone; results are values, because an error that crosses a
 // thread loses its code.
 import type { KeyObject } from 'node:crypto';
+import type { EngineName } from './engine.ts';
 import type { EvidenceResult, EvidenceTask } from './evidence.ts';
 import type { OpenOutcome, OpenTask } from './open.ts';
 
@@ -31,13 +32,26 @@ export interface SealResult {
   readonly ml_dsa: Uint8Array;
 }
 
+/** Keys that were just derived, to be tried before anyone is told of them. */
+export interface PairTask {
+  readonly ml_dsa_87: KeyObject;
+  readonly slh_dsa_sha2_256s: KeyObject;
+}
+
 export interface Jobs {
   open: { task: OpenTask; result: readonly OpenOutcome[] };
   sign: { task: readonly SignTask[]; result: readonly SignResult[] };
   seal: { task: SealTask; result: SealResult };
+  pair: { task: PairTask; result: null };
   evidence: { task: EvidenceTask; result: EvidenceResult };
 }
 export type JobName = keyof Jobs;
+
+/** What a thread is told when it starts. */
+export interface ThreadData {
+  readonly nice: number;
+  readonly engine: EngineName;
+}
 
 export type Message = { [Name in JobName]: { job: Name; task: Jobs[Name]['task'] } }[JobName];
 

@@ -2,7 +2,8 @@
 // most of a second and would hold up everything behind them. The only file that knows Piscina. Queues are FIFO and
 // bounded, tasks have a deadline, and a thread that dies fails its task and is replaced.
 import { Piscina } from 'piscina';
-import type { Answer, JobName, Jobs } from './job.ts';
+import type { EngineName } from './engine.ts';
+import type { Answer, JobName, Jobs, ThreadData } from './job.ts';
 
 /** `[workers]` of sequencer.toml. */
 export interface PoolOptions {
@@ -11,6 +12,8 @@ export interface PoolOptions {
   readonly queue_max: number;
   readonly task_timeout_ms: number;
   readonly seal_nice: number;
+  /** `signing.engine`; OpenSSL where nothing else is said. */
+  readonly engine?: EngineName;
 }
 
 /** Why a job was not done. The daemon turns it into a Fault. */
@@ -39,7 +42,7 @@ export function createPool(options: PoolOptions): Pool {
       maxThreads: threads,
       maxQueue: options.queue_max,
       stricterFIFO: true,
-      workerData: { nice },
+      workerData: { nice, engine: options.engine ?? 'openssl' } satisfies ThreadData,
       resourceLimits: { maxOldGenerationSizeMb: 512 },
       // The threads need no arguments of the main process, such as a test runner's loader.
       execArgv: [],
@@ -47,7 +50,13 @@ export function createPool(options: PoolOptions): Pool {
   const opening = lane(options.open_threads);
   const signing = lane(options.sign_threads);
   const sealing = lane(1, options.seal_nice);
-  const lanes: Record<JobName, Piscina> = { open: opening, sign: signing, seal: sealing, evidence: opening };
+  const lanes: Record<JobName, Piscina> = {
+    open: opening,
+    sign: signing,
+    seal: sealing,
+    pair: sealing,
+    evidence: opening,
+  };
 
   return {
     async run(job, task, signal) {

@@ -1,18 +1,23 @@
 // Signing, on a thread (DESIGN §4): ML-DSA-87 and ECDSA over batch digests, SLH-DSA-SHA2-256s and ML-DSA-87 over heads of
-// the log. All by OpenSSL, hedged, but for ECDSA over a 32-byte EIP-712 hash with recovery id, which is libsecp256k1's. What is signed is always a 64-byte digest of actors/digest.ts under its tag.
+// the log. The post-quantum ones by the engine that `signing.engine` names, hedged; ECDSA over a 32-byte EIP-712 hash with
+// recovery id by libsecp256k1. What is signed is always a 64-byte digest of actors/digest.ts under its tag.
 import assert from 'node:assert';
-import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import type { KeyObject } from 'node:crypto';
 import secp256k1 from 'secp256k1';
 import { batchHash } from '../actors/eip712.ts';
-import type { SealResult, SealTask, SignResult, SignTask } from './job.ts';
+import { utf8 } from '../actors/encoding.ts';
+import type { Engine, Scheme } from './engine.ts';
+import type { PairTask, SealResult, SealTask, SignResult, SignTask } from './job.ts';
 
-const BATCH_CONTEXT = Buffer.from('aegis/batch/v1');
-const SEAL_CONTEXT = Buffer.from('aegis/seal/v1');
+const BATCH_CONTEXT = utf8('aegis/batch/v1');
+const SEAL_CONTEXT = utf8('aegis/seal/v1');
+/** No verifier takes it, so what is signed to try a key stands for nothing. */
+const PAIR_CONTEXT = utf8('aegis/pairwise/v1');
 
 /** A chunk of batches: one message for many costs less than a message each (FACTS: up to 40 %). */
-export function signBatches(tasks: readonly SignTask[]): SignResult[] {
+export function signBatches(engine: Engine, tasks: readonly SignTask[]): SignResult[] {
   return tasks.map((task) => ({
-    ml_dsa: mlDsa(task.digest, task.ml_dsa_87, BATCH_CONTEXT),
+    ml_dsa: signDigest(engine.ml_dsa_87, task.ml_dsa_87, task.digest, BATCH_CONTEXT),
     ecdsa: task.secp256k1 === null ? null : ecdsa(task, task.secp256k1),
   }));
 }
@@ -21,21 +26,36 @@ export function signBatches(tasks: readonly SignTask[]): SignResult[] {
  * FIPS 205 §10.2.1. A fault in the computation that made one WOTS+ key sign two roots would give the key away, so a
  * signature leaves only when it verifies.
  */
-export function signHead(task: SealTask): SealResult {
-  const key = { key: task.slh_dsa_sha2_256s, context: SEAL_CONTEXT };
-  const slh_dsa = sign(null, task.digest, key);
-  const genuine = verify(null, task.digest, { ...key, key: createPublicKey(task.slh_dsa_sha2_256s) }, slh_dsa);
-  if (!genuine) {
-    slh_dsa.fill(0);
-    throw new Error('an SLH-DSA signature did not verify: the machine computes wrongly');
-  }
-  return { slh_dsa: new Uint8Array(slh_dsa), ml_dsa: mlDsa(task.digest, task.ml_dsa_87, SEAL_CONTEXT) };
+export function signHead(engine: Engine, task: SealTask): SealResult {
+  return {
+    slh_dsa: signChecked(engine.slh_dsa_sha2_256s, task.slh_dsa_sha2_256s, task.digest, SEAL_CONTEXT),
+    ml_dsa: signDigest(engine.ml_dsa_87, task.ml_dsa_87, task.digest, SEAL_CONTEXT),
+  };
 }
 
-/** FIPS 204 §5.2, hedged. */
-function mlDsa(digest: Uint8Array, key: KeyObject, context: Buffer): Uint8Array {
+/**
+ * The pairwise consistency test of FIPS 140-3 (ISO/IEC 19790 §7.10.3.3) for keys that were just derived: each signs its own
+ * public half, which must verify. OpenSSL believes any PK.root of SLH-DSA, and only a whole signature shows a wrong one.
+ *
+ * @throws when a pair is none
+ */
+export function tryPairs(engine: Engine, task: PairTask): null {
+  for (const scheme of ['ml_dsa_87', 'slh_dsa_sha2_256s'] as const) {
+    signChecked(engine[scheme], task[scheme], engine[scheme].publicKey(task[scheme]), PAIR_CONTEXT);
+  }
+  return null;
+}
+
+function signDigest(scheme: Scheme, key: KeyObject, digest: Uint8Array, context: Uint8Array): Uint8Array {
   assert(digest.length === 64, 'only digests are signed');
-  return new Uint8Array(sign(null, digest, { key, context }));
+  return scheme.sign(key, digest, context);
+}
+
+function signChecked(scheme: Scheme, key: KeyObject, message: Uint8Array, context: Uint8Array): Uint8Array {
+  const signature = scheme.sign(key, message, context);
+  if (scheme.verify(scheme.publicKey(key), message, context, signature)) return signature;
+  signature.fill(0);
+  throw new Error(`a signature of ${key.asymmetricKeyType} did not verify: the machine computes wrongly`);
 }
 
 /** EIP-712 with low s (EIP-2); v is 27 or 28 as Solidity's ecrecover takes it. */

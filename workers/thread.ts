@@ -3,12 +3,15 @@
 import { readlinkSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { workerData } from 'node:worker_threads';
+import { loadEngine } from './engine.ts';
 import { evidence } from './evidence.ts';
-import type { Answer, JobName, Message } from './job.ts';
+import type { Answer, JobName, Message, ThreadData } from './job.ts';
 import { open } from './open.ts';
-import { signBatches, signHead } from './sign.ts';
+import { signBatches, signHead, tryPairs } from './sign.ts';
 
-beNice((workerData as { nice?: number } | undefined)?.nice ?? 0);
+const { nice, engine: name } = workerData as ThreadData;
+beNice(nice);
+const engine = await loadEngine(name);
 
 export default function perform(message: Message): Answer<JobName> {
   try {
@@ -23,9 +26,11 @@ function dispatch(message: Message) {
     case 'open':
       return open(message.task);
     case 'sign':
-      return signBatches(message.task);
+      return signBatches(engine, message.task);
     case 'seal':
-      return signHead(message.task);
+      return signHead(engine, message.task);
+    case 'pair':
+      return tryPairs(engine, message.task);
     case 'evidence':
       return evidence(message.task);
   }

@@ -70,7 +70,7 @@ export function openXWing(
   aad: Uint8Array,
 ): Uint8Array | null {
   if (sealed.length < ENC_BYTES + TAG_BYTES) return null;
-  const shared = decap(handle, sealed.subarray(0, ENC_BYTES));
+  const shared = decapsulateXWing(handle, sealed.subarray(0, ENC_BYTES));
   if (shared === null) return null;
   const { key, nonce } = keySchedule(shared, info);
   try {
@@ -85,8 +85,11 @@ export function openXWing(
  * X-Wing draft §5.5: SHA3-256(ML-KEM secret ‖ X25519 secret ‖ X25519 ciphertext ‖ X25519 public key ‖ label).
  * A wrong ML-KEM ciphertext gives a wrong secret (FIPS 203 §6.3, implicit rejection) and the AEAD fails later. An
  * ephemeral key of small order would give an all-zero X25519 secret: OpenSSL refuses to derive it (RFC 9180 §7.1.4).
+ *
+ * @param enc  1,120 bytes
+ * @returns    32 bytes, the caller's to wipe; null for what no encapsulation gives
  */
-function decap(handle: XWingHandle, enc: Uint8Array): Buffer | null {
+export function decapsulateXWing(handle: XWingHandle, enc: Uint8Array): Buffer | null {
   const ephemeral = enc.subarray(MLKEM_CIPHERTEXT_BYTES);
   const secrets: Buffer[] = [];
   try {
