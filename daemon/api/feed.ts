@@ -1,9 +1,13 @@
 // The feed's history over HTTP, and what /feed says to those who don't speak WebSocket. The WebSocket side is daemon/feed.ts.
 import { z } from 'zod';
 import { Counter } from '../../actors/encoding.ts';
-import { FeedEntry, FeedQuery } from '../feed.ts';
+import { CLOSE_CODES, FeedEntry, FeedQuery } from '../feed.ts';
 import { integer } from './input.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
+
+const closes = Object.entries(CLOSE_CODES)
+  .map(([reason, code]) => `${code} ${reason}`)
+  .join(', ');
 
 const LIMIT_MAX = 1_000;
 const LIMIT_DEFAULT = 100;
@@ -21,8 +25,7 @@ export function feed(app: App, modules: Modules): void {
         summary: 'Every journal entry, in order, over WebSocket',
         description:
           'Entries behind `cursor` (the one you have seen last) and everything after, as JSON texts; without it, from ' +
-          'now on. `types` is a comma-separated filter. Close codes carry a reason: 4409 future_cursor, 4410 ' +
-          'outdated_cursor, 4408 consumer_too_slow, 1001 server_closing, 1008 read_only.',
+          `now on. \`types\` is a comma-separated filter. Close codes carry a reason: ${closes}.`,
         tags: ['feed'],
         querystring: FeedQuery,
         response: problems('invalid_query', 'upgrade_required', 'feed_full'),

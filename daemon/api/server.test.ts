@@ -7,8 +7,9 @@ import type { BatchFile } from '../../actors/batch.ts';
 import { sealDigest } from '../../actors/digest.ts';
 import { fromHex, hex } from '../../actors/encoding.ts';
 import { logLeaf, verifyConsistency, verifyInclusion } from '../../actors/tree.ts';
-import { enveloped, type House, openHouse } from '../../test/house.ts';
+import { enveloped, type House, openHouse, quiet } from '../../test/house.ts';
 import { PROBLEMS, Problem, type ProblemCode } from './problem.ts';
+import { createServer } from './server.ts';
 
 let house: House;
 let sealed: BatchFile;
@@ -221,6 +222,36 @@ describe('who may', () => {
     expect(body).toMatch(/^aegis_event_loop_delay_seconds_count /m);
     const ends = Number(/^aegis_attestation_not_after_seconds ([\d.]+)$/m.exec(body)?.[1]);
     expect(ends * 1000).toBe(house.sequencer.attestation?.not_after_ms);
+  });
+});
+
+describe('another server over the same sequencer', () => {
+  const post = { method: 'POST', url: '/batches/cut', headers: { authorization: 'Bearer x' } } as const;
+
+  it('forbids what a role may not', async () => {
+    const tokens = { admin_path: '', roleOf: () => 'metrics' as const };
+    await using server = await createServer({ sequencer: house.sequencer, log: quiet, version: '0', tokens });
+    await expectProblem(await server.app.inject(post), 'forbidden');
+    expect((await server.app.inject('/metrics')).statusCode).toBe(200);
+  });
+
+  it('says nothing of what went wrong inside, but logs it', async () => {
+    let failing = false;
+    const sequencer = new Proxy(house.sequencer, {
+      get(target, name) {
+        if (failing && name === 'status') throw new Error('a secret');
+        const value = Reflect.get(target, name, target);
+        return typeof value === 'function' ? value.bind(target) : value;
+      },
+    });
+    const logged: unknown[] = [];
+    const log = { ...quiet, error: (detail: object) => logged.push(detail) };
+    await using server = await createServer({ sequencer, log, version: '0' });
+    failing = true;
+    const answer = await server.app.inject('/sequencer/status');
+    await expectProblem(answer, 'internal_error');
+    expect(answer.body).not.toContain('secret');
+    expect(logged).toMatchObject([{ err: { message: 'a secret' }, route: '/sequencer/status' }]);
   });
 });
 

@@ -1,9 +1,11 @@
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
+import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { receiptDigest } from '../../actors/digest.ts';
 import { base64, concat, fromBase64, fromHex } from '../../actors/encoding.ts';
 import { CIPHERTEXT_BYTES_MAX, type Envelope, identify } from '../../actors/envelope.ts';
 import { REFUSALS, type Refusal } from '../../actors/refusal.ts';
+import { encryptEnvelope } from '../../client/seal.ts';
 import { enveloped, forged, type House, openHouse, signed } from '../../test/house.ts';
 import { PROBLEMS, Problem, type ProblemCode } from './problem.ts';
 import { Admitted, AdmittedItem, TransactionStatus } from './transactions.ts';
@@ -195,7 +197,9 @@ describe('a bad body', () => {
 describe('what shows only when it is opened', () => {
   /** The envelope that a case makes of a good one, and why it is refused. */
   const cases: [string, (sequencer: House['sequencer']) => Promise<Envelope>, Refusal][] = [
-    ['wrong key', async (s) => ({ ...(await enveloped(s)), encrypted_data: base64(randomBytes(300)) }), 'unopenable'],
+    ['wrong key, x-wing', async (s) => toAnotherKey(s, 'x-wing'), 'unopenable'],
+    ['wrong key, ecies', async (s) => toAnotherKey(s, 'ecies'), 'unopenable'],
+    ['noise', async (s) => ({ ...(await enveloped(s)), encrypted_data: base64(randomBytes(300)) }), 'unopenable'],
     [
       'truncated ciphertext',
       async (s) => changed(await enveloped(s, undefined, 'x-wing'), (bytes) => bytes.slice(0, -1)),
@@ -226,6 +230,8 @@ describe('what shows only when it is opened', () => {
     ['false claim', async (s) => forged(s, await signed(), { priority_fee: '5' }), 'claim_mismatch'],
     ['no transaction', async (s) => forged(s, new Uint8Array([1, 2, 3])), 'malformed_transaction'],
     ['a byte too many', async (s) => forged(s, concat(await signed(), new Uint8Array(1))), 'malformed_transaction'],
+    ['no chain id', async (s) => forged(s, await unprotected()), 'unprotected'],
+    ['a high s', async (s) => forged(s, withHighS(await signed())), 'bad_signature'],
     ['blob transaction', async (s) => forged(s, concat(new Uint8Array([3]), await signed())), 'unsupported_type'],
   ];
 
@@ -300,6 +306,45 @@ describe('a small house', () => {
     expect([ready.statusCode, ready.json()]).toMatchObject([503, { ready: false, reasons: ['draining'] }]);
   });
 });
+
+describe('a house that admits nothing', () => {
+  let ailing: House;
+  beforeAll(async () => {
+    ailing = await openHouse({ store: { free_bytes_min: 2 ** 50 } });
+  });
+  afterAll(() => ailing?.[Symbol.asyncDispose]());
+
+  it('says why, and when to come back', async () => {
+    const envelope = await enveloped(ailing.sequencer);
+    expect(expectProblem(await post(ailing, envelope), 'disk_low').retry_after_s).toBe(1);
+    ailing.sequencer.drain();
+    const answer = await post(ailing, envelope);
+    expectProblem(answer, 'draining');
+    expect(answer.headers['retry-after']).toBe('1');
+    const many = await post(ailing, [envelope, envelope]);
+    expect([many.statusCode, (many.json() as Problem[]).map(({ code }) => code)]).toEqual([
+      503,
+      ['draining', 'draining'],
+    ]);
+  });
+});
+
+/** The keyset's own keys for other purposes are well-formed, and wrong. */
+async function toAnotherKey({ epoch }: House['sequencer'], scheme: 'x-wing' | 'ecies'): Promise<Envelope> {
+  const { keyset } = epoch.keyset;
+  const wrong = { ...keyset, x_wing: keyset.handover!, ecies: keyset.names };
+  return encryptEnvelope({ keyset: wrong, raw: await signed(), scheme });
+}
+
+/** As before EIP-155. */
+async function unprotected(): Promise<Uint8Array> {
+  const account = privateKeyToAccount(generatePrivateKey());
+  const to = '0x000000000000000000000000000000000000dEaD';
+  return fromHex(await account.signTransaction({ type: 'legacy', to, gas: 21_000n, gasPrice: 10n ** 9n }));
+}
+
+/** s is what a signed transaction ends with. */
+const withHighS = (raw: Uint8Array): Uint8Array => concat(raw.slice(0, -32), new Uint8Array(32).fill(0x80));
 
 function changed(envelope: Envelope, change: (bytes: Uint8Array) => Uint8Array): Envelope {
   return { ...envelope, encrypted_data: base64(change(fromBase64(envelope.encrypted_data))) };

@@ -1,0 +1,66 @@
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { enveloped, type House, openHouse } from '../../test/house.ts';
+import { EXAMPLES, GUIDE_FILE, guide } from './guide.ts';
+import type { Listening } from './server.ts';
+
+let house: House;
+let at: Listening;
+beforeAll(async () => {
+  house = await openHouse();
+  at = await house.server.listen();
+});
+afterAll(() => house?.[Symbol.asyncDispose]());
+
+const hasCurl = (() => {
+  try {
+    execFileSync('curl', ['--version']);
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+describe('docs/api.md', () => {
+  it('is what the code says (npm run docs)', () => {
+    expect(readFileSync(GUIDE_FILE, 'utf8')).toBe(guide());
+  });
+
+  it('lists every route of the app, and who may call it', async () => {
+    const { paths } = (await house.server.app.inject('/openapi.json')).json<{
+      paths: Record<string, Record<string, { security?: object[] }>>;
+    }>();
+    const known = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(
+        ([method, { security }]) => `${method.toUpperCase()} ${path} ${security ? 'token' : 'public'}`,
+      ),
+    );
+    const listed = EXAMPLES.filter(({ route }) => route !== 'GET /openapi.json');
+    expect(listed.map(({ route, role }) => `${route} ${role === 'public' ? role : 'token'}`).sort()).toEqual(
+      known.sort(),
+    );
+  });
+
+  it.skipIf(!hasCurl)('has examples that work', async () => {
+    const folder = join(house.state_dir, 'examples');
+    mkdirSync(folder);
+    symlinkSync(house.state_dir, join(folder, 'state'));
+    const envelope = await enveloped(house.sequencer);
+    const admission = await house.sequencer.submitEncrypted(envelope);
+    if (!admission.ok) throw new Error(admission.code);
+    await house.journaled('seal_created', ({ heights }) => (heights as number[]).includes(0));
+    writeFileSync(join(folder, 'envelope.json'), JSON.stringify(await enveloped(house.sequencer)));
+    const env = { PATH: process.env.PATH, AEGIS: at.url, ID: admission.envelope_id };
+    for (const { curl, route } of EXAMPLES) {
+      const fails = route === 'GET /feed' ? '' : '--fail ';
+      const script = curl.replace('curl -s ', `curl -s ${fails}-w '\\n%{http_code}' `);
+      const { stdout } = await promisify(execFile)('sh', ['-c', script], { cwd: folder, env, maxBuffer: 2 ** 26 });
+      const status = Number(stdout.slice(stdout.lastIndexOf('\n') + 1));
+      const wanted = route === 'GET /feed' ? 426 : route === 'POST /transactions' ? 202 : 200;
+      expect([route, status]).toEqual([route, wanted]);
+    }
+  });
+});

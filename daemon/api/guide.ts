@@ -1,0 +1,220 @@
+// Writes docs/api.md: `npm run docs`. What can be derived is: errors from problem.ts, refusals from refusal.ts, close codes from the
+// feed. The list of routes is here, because it has an example for each; tests hold it against the app and run every example.
+import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { REFUSALS, type Refusal } from '../../actors/refusal.ts';
+import { CLOSE_CODES, type CloseReason, ENTRY_TYPES } from '../feed.ts';
+import { PROBLEMS, type ProblemCode } from './problem.ts';
+import type { Role } from './token.ts';
+
+export const GUIDE_FILE = fileURLToPath(new URL('../../docs/api.md', import.meta.url));
+
+interface Example {
+  readonly route: `${'GET' | 'POST'} /${string}`;
+  readonly role: 'public' | Role;
+  readonly answer: string;
+  readonly curl: string;
+}
+
+const open = (route: Example['route'], answer: string, curl: string): Example => ({
+  route,
+  role: 'public',
+  answer,
+  curl: `curl -s ${curl}`,
+});
+
+/** `$AEGIS` is the daemon's URL, `$ID` an envelope id, `state` its state folder. */
+export const EXAMPLES: readonly Example[] = [
+  open(
+    'POST /transactions',
+    '202 with a receipt; the envelope is durable. One envelope, or an array (below)',
+    "-H 'content-type: application/json' -d @envelope.json $AEGIS/transactions",
+  ),
+  open(
+    'GET /transactions/{id}',
+    'What became of it, by envelope id or transaction hash: `pending`, `ordered`, `sequenced`, `refused`; whether it is sealed',
+    '$AEGIS/transactions/$ID',
+  ),
+  open('GET /sequencer/status', 'Pool, heights, log, epoch, faults', '$AEGIS/sequencer/status'),
+  open('GET /batches/recent', 'The newest batch files, 10 or `count` (at most 50)', '"$AEGIS/batches/recent?count=2"'),
+  open('GET /batches/{height}', 'A batch file; immutable once it is sealed', '$AEGIS/batches/0'),
+  open('GET /log/head', 'The newest seal with signatures and evidence, and where the log stands', '$AEGIS/log/head'),
+  open(
+    'GET /log/inclusion',
+    'Proof that a leaf (`leaf_index`, or `height` of a batch) is in a head (`size`)',
+    '"$AEGIS/log/inclusion?height=0"',
+  ),
+  open(
+    'GET /log/consistency',
+    'Proof that the head of size `to` continues that of size `from`',
+    '"$AEGIS/log/consistency?from=1"',
+  ),
+  open('GET /epochs', 'Epochs of keys, newest first', '$AEGIS/epochs'),
+  open('GET /epochs/{epoch}/keyset', 'Public keys with the quote that binds them', '$AEGIS/epochs/1/keyset'),
+  open(
+    'GET /attestation',
+    'A quote over the active keyset and your `nonce` (1 to 64 bytes, hex)',
+    '"$AEGIS/attestation?nonce=c0ffee"',
+  ),
+  open('GET /public-key', 'The ecies key of an `epoch` as 130 hex digits', '"$AEGIS/public-key?epoch=1"'),
+  open('GET /health', 'The process lives', '$AEGIS/health'),
+  open('GET /ready', '200, or 503 with reasons', '$AEGIS/ready'),
+  open('GET /feed', 'WebSocket (below)', '$AEGIS/feed'),
+  open(
+    'GET /feed/entries',
+    'A page of the journal behind the cursor `after`',
+    '"$AEGIS/feed/entries?after=0&limit=10"',
+  ),
+  open('GET /openapi.json', 'This, for programs: OpenAPI 3.1', '$AEGIS/openapi.json'),
+  {
+    route: 'GET /metrics',
+    role: 'metrics',
+    answer: 'Prometheus metrics',
+    curl: 'curl -s -H "Authorization: Bearer $(cat state/admin.token)" $AEGIS/metrics',
+  },
+  {
+    route: 'POST /batches/cut',
+    role: 'admin',
+    answer: 'Cuts a batch now; its height, or null when nothing is pending',
+    curl: 'curl -s -X POST --unix-socket state/aegisd.sock http://aegisd/batches/cut',
+  },
+];
+
+/** What can be wrong with a submission, and how it shows. Each is a case of transactions.test.ts. */
+const BAD_INPUT: readonly (readonly [what: string, shows: readonly (ProblemCode | Refusal)[]])[] = [
+  ['an empty body', ['empty_body']],
+  ['10 MB', ['body_too_large']],
+  ['no JSON, or not in UTF-8', ['invalid_json']],
+  ['another media type, or a compressed body', ['unsupported_media_type']],
+  ['a field of a wrong type, out of range, or not spelled canonically', ['invalid_body']],
+  ['a field that is missing, or an unknown key', ['invalid_body']],
+  ['an array of none, or of too many', ['too_many_envelopes']],
+  ['an unknown or retired epoch', ['epoch_not_accepted']],
+  ['a full pool', ['mempool_full']],
+  ['more than the allowance', ['rate_limited']],
+  ['encrypted to a wrong key', ['unopenable']],
+  ['a truncated or bit-flipped ciphertext', ['unopenable']],
+  ['altered public fields on a known ciphertext', ['unopenable', 'aad_mismatch']],
+  ['a plaintext that is no transaction, or is followed by more', ['malformed_transaction']],
+  ['a transaction of another type, or without a chain id', ['unsupported_type', 'unprotected']],
+  ['a transaction of another chain', ['wrong_chain']],
+  ['a transaction without a sender, or with a high s', ['bad_signature']],
+  ['a declared fee that is not the fee of the transaction', ['claim_mismatch']],
+  ['a transaction that was sequenced before, in a new envelope', ['replayed']],
+];
+
+function shown(code: ProblemCode | Refusal): string {
+  if (code in PROBLEMS) return `${PROBLEMS[code as ProblemCode][0]} \`${code}\``;
+  return `202, then refused: ${REFUSALS[code as Refusal][0]} \`${code}\``;
+}
+
+const CLOSES: Readonly<Record<CloseReason, string>> = {
+  server_closing: 'The daemon ends. Connect again later, with your cursor.',
+  read_only: 'You sent a message; the feed takes none.',
+  store_unavailable: 'The journal cannot be read at the moment.',
+  consumer_too_slow:
+    'You did not take `feed.buffered_bytes_max` bytes within `feed.idle_ping_ms`. Connect again, with your cursor.',
+  future_cursor: 'No entry has this cursor yet: it is of another daemon, or of a store that was lost.',
+  outdated_cursor: 'What lies behind the cursor has been pruned. `/feed/entries` names the oldest that is kept.',
+};
+
+/** With columns in line, as the formatter would have them. */
+function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  const cells = [head, ...rows].map((row) => row.map(String));
+  const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
+  const line = (row: readonly string[]) => `| ${row.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`;
+  const [first, ...rest] = cells.map(line);
+  return [first, line(widths.map((width) => '-'.repeat(width))), ...rest].join('\n');
+}
+
+/** The whole page. */
+export function guide(): string {
+  return `<!-- Made by daemon/api/guide.ts: npm run docs -->
+# The API
+
+HTTP and a WebSocket feed on \`api.listen\`, and the same on the unix socket \`api.socket\` in the state folder. Bodies and answers are JSON, one spelling
+throughout: integers up to 32 bits, heights, sizes and \`*_ms\` as numbers, wider ones as decimal strings, digests and ids as
+lower-case 0x-hex, signatures and keys as padded base64. Unknown keys and parameters are refused. There is no CORS.
+
+Public routes need nothing. The others answer whoever can open the unix socket (mode 0600), and over TCP a bearer token of their role or
+of \`admin\`: \`<role>.token\` in \`$CREDENTIALS_DIRECTORY\`, or \`admin.token\` in the state folder, which the first start makes.
+
+## Routes
+
+${table(
+  ['route', 'who', 'answer'],
+  EXAMPLES.map(({ route, role, answer }) => [`\`${route}\``, role, answer]),
+)}
+
+\`\`\`sh
+AEGIS=http://127.0.0.1:5050
+${EXAMPLES.map(({ curl }) => curl).join('\n')}
+\`\`\`
+
+An \`envelope.json\` comes from the client library; \`aegisd send\` does all of it at once:
+
+\`\`\`ts
+import { encryptEnvelope } from './client/seal.ts';
+const { keyset } = await (await fetch(\`\${AEGIS}/epochs/1/keyset\`)).json(); // verify it before you rely on it
+const envelope = await encryptEnvelope({ keyset, raw }); // raw: the signed EIP-2718 bytes
+\`\`\`
+
+### Arrays
+
+\`POST /transactions\` takes up to \`api.envelopes_max\` envelopes at once. The answer is an array as long, each element in the place of its
+envelope: \`{"status": 202, "envelope_id", "tx_id"?, "receipt"}\`, or the problem that the envelope would have got alone, with fields
+named like \`[3].priority_fee\`. The answer as a whole is 202 when at least one was admitted, else it has the status of the first element.
+
+### The allowance
+
+Each client address (of IPv6, each /64) may submit \`api.rate_limit_per_s\` envelopes a second, \`api.rate_limit_burst\` at once. An envelope that is
+refused after it was ordered costs \`api.refused_penalty\` more, a quote over a nonce 50. Beyond that: 429 with \`Retry-After\`.
+
+## Errors
+
+Every error is an RFC 9457 problem, \`application/problem+json\`: \`type\`, \`title\`, \`status\`, a stable \`code\`, and where it helps \`detail\`, \`field\`,
+\`position\`, \`retry_after_s\`, \`current_epoch\`, \`keyset_digest\`, \`size\`, \`oldest\`, \`newest\`.
+
+${table(
+  ['status', 'code', 'meaning'],
+  Object.entries(PROBLEMS)
+    .sort(([, [a]], [, [b]]) => a - b)
+    .map(([code, [status, title]]) => [status, `\`${code}\``, title]),
+)}
+
+## Refusals
+
+What shows only when an envelope is opened cannot be an answer to its submission: it got a receipt and is ordered like any other. Then
+\`GET /transactions/{id}\` says \`"status": "refused"\` with \`code\` and \`reason\`, and the batch lists it, signed.
+
+${table(
+  ['code', 'reason', 'meaning'],
+  Object.entries(REFUSALS).map(([reason, [code, sentence]]) => [code, `\`${reason}\``, sentence]),
+)}
+
+### Bad input, case by case
+
+${table(
+  ['what is wrong', 'how it shows'],
+  BAD_INPUT.map(([what, codes]) => [what, codes.map(shown).join('; ')]),
+)}
+
+The same envelope again is no mistake: it gets its first receipt. Under \`x-wing\` the declared fields are authenticated with the
+ciphertext, so one that was altered on the way shows as \`unopenable\`; under \`ecies\` it shows as \`aad_mismatch\`.
+
+## The feed
+
+\`ws://127.0.0.1:5050/feed?cursor=N&types=a,b\` sends every entry of the journal behind cursor N as a JSON text \`{"cursor", "type", "at_ms", "data"}\`:
+in order, without a gap, and only what is durable. Without \`cursor\` it begins now; \`cursor=0\` is the beginning. Keep the last cursor that you have
+dealt with and give it when you connect again. Types: ${ENTRY_TYPES.map((type) => `\`${type}\``).join(', ')}.
+
+${table(
+  ['close code', 'reason', 'meaning'],
+  (Object.keys(CLOSES) as CloseReason[]).map((reason) => [CLOSE_CODES[reason], `\`${reason}\``, CLOSES[reason]]),
+)}
+
+A handshake that is refused is answered over HTTP with a problem: \`invalid_query\`, or \`feed_full\` beyond \`feed.clients_max\`.
+`;
+}
+
+if (import.meta.main) writeFileSync(GUIDE_FILE, guide());
