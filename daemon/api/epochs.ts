@@ -142,7 +142,7 @@ export function epochs(app: App, { sequencer, allowance }: Modules): void {
     {
       config: { role: 'public' },
       schema: {
-        summary: 'The secp256k1 key of an epoch for ecies, as hex',
+        summary: 'The key of an epoch that IPNS keys are encrypted to: secp256k1 for ecies, as hex',
         tags: ['epochs'],
         querystring: z.strictObject({ epoch: integer(1, EPOCH_MAX).optional() }),
         response: { 200: PublicKey, ...problems('invalid_query', 'epoch_not_found') },
@@ -150,7 +150,7 @@ export function epochs(app: App, { sequencer, allowance }: Modules): void {
     },
     async (request, reply) => {
       const epoch = request.query.epoch ?? meta(store, 'epoch').active;
-      const key = keysetRecord(store, epoch)?.keyset.ecies ?? null;
+      const key = keysetRecord(store, epoch)?.keyset.names ?? null;
       if (key === null) return refuse(reply, 'epoch_not_found');
       return { epoch, publicKey: fromBase64(key).toHex() };
     },

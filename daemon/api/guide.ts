@@ -56,7 +56,11 @@ export const EXAMPLES: readonly Example[] = [
     'A quote over the active keyset and your `nonce` (1 to 64 bytes, hex)',
     '"$AEGIS/attestation?nonce=c0ffee"',
   ),
-  open('GET /public-key', 'The ecies key of an `epoch` as 130 hex digits', '"$AEGIS/public-key?epoch=1"'),
+  open(
+    'GET /public-key',
+    'The key that IPNS keys are encrypted to in an `epoch`, 130 hex digits',
+    '"$AEGIS/public-key?epoch=1"',
+  ),
   open('GET /health', 'The process lives', '$AEGIS/health'),
   open('GET /ready', '200, or 503 with reasons', '$AEGIS/ready'),
   open('GET /feed', 'WebSocket (below)', '$AEGIS/feed'),

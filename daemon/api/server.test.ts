@@ -169,10 +169,10 @@ describe('epochs', () => {
     expect(new Set([one, other, none].map(({ attestation }) => attestation.report_data)).size).toBe(3);
   });
 
-  it('give the ecies key as hex', async () => {
+  it('give the key for IPNS keys as hex', async () => {
     const { epoch, publicKey } = await get<{ epoch: number; publicKey: string }>('/public-key?epoch=1', 'PublicKey');
     expect(epoch).toBe(1);
-    expect(Buffer.from(publicKey, 'hex').toString('base64')).toBe(house.sequencer.epoch.keyset.keyset.ecies);
+    expect(Buffer.from(publicKey, 'hex').toString('base64')).toBe(house.sequencer.epoch.keyset.keyset.names);
     expect((await inject('/public-key')).json()).toEqual({ epoch, publicKey });
   });
 
