@@ -2,7 +2,8 @@ import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Environment } from './environment.ts';
 import { readJournal } from './journal.ts';
 import { openStore, type Store, type StoreOptions } from './store.ts';
 
@@ -108,6 +109,48 @@ describe('commit', () => {
       expect([name, statSync(join(folder, name)).mode & 0o777]).toEqual([name, 0o600]);
   });
 });
+
+describe('a write that fails', () => {
+  // LMDB can fail at the very last write of a commit, when the commit is on the disk: no disk does that on demand.
+  const failAfter = (reached: boolean) => {
+    const { write } = Environment.prototype;
+    vi.spyOn(Environment.prototype, 'write').mockImplementationOnce(function (this: Environment, writes) {
+      if (reached) write.call(this, writes);
+      throw new Error('EIO');
+    });
+  };
+  afterEach(() => {
+    vi.restoreAllMocks();
+  });
+
+  it('and reached nothing is forgotten: the same step again is the first', async () => {
+    const fatals: Error[] = [];
+    const store = await open({ retry_ms: 1, fatal: (error) => fatals.push(error) });
+    failAfter(false);
+    await expect(store.commit((tx) => tx.effect({ kind: 'a', subject: 1 }))).rejects.toMatchObject({
+      code: 'store_io',
+    });
+    expect(store.state()).toMatchObject({ writable: false, last_error: 'EIO' });
+    while (!store.state().writable) await new Promise((resolve) => setImmediate(resolve));
+    expect(await store.commit((tx) => tx.effect({ kind: 'a', subject: 1 }))).toBe(1);
+    expect(fatals).toEqual([]);
+  });
+
+  it('and reached the disk all the same ends the process: memory does not know what the disk does', async () => {
+    const { promise, resolve } = Promise.withResolvers<Error>();
+    const store = await open({ retry_ms: 1, fatal: resolve });
+    failAfter(true);
+    await expect(store.commit((tx) => tx.effect({ kind: 'a', subject: 1 }))).rejects.toMatchObject({
+      code: 'store_io',
+    });
+    expect(String(await promise)).toContain('only a new start');
+    await expect(store.commit((tx) => tx.settle(1))).rejects.toMatchObject({ code: 'store_io' });
+    await store.close();
+    const again = await open();
+    expect(again.get('outbox', 1)).toEqual({ kind: 'a', subject: 1 });
+  });
+});
+
 describe('ranges', () => {
   it('see the overlay and the store as one sorted table', async () => {
     const store = await open();

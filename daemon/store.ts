@@ -58,6 +58,11 @@ export type StoreOptions = {
   /** How much of the file is checked at open; 2 GiB unless told. */
   check_bytes_max?: number;
   logger?: Logger;
+  /**
+   * Told when a commit that was rejected turns out to be on the disk: whoever mirrors the store in memory no longer agrees with it, so
+   * the process must end. The store commits nothing more.
+   */
+  fatal?: (error: Error) => void;
 };
 
 export type StoreState = {
@@ -153,6 +158,8 @@ class LmdbStore implements Store {
   #broken: string | undefined;
   /** LMDB has to be opened again before anything else. */
   #panicked = false;
+  /** A group was rejected, and whether it reached the disk all the same is not known yet. */
+  #doubtful = false;
   #retry: NodeJS.Timeout | undefined;
   #probing: Promise<void> | undefined;
   #disk = { at: Number.NEGATIVE_INFINITY, free: Number.POSITIVE_INFINITY };
@@ -360,6 +367,7 @@ class LmdbStore implements Store {
 
   #fail(fault: Fault, group: readonly Waiting[]): void {
     this.#broken = String(fault.detail.reason);
+    this.#doubtful = true;
     for (const { reject } of group) reject(fault);
     this.#rejectQueue(fault);
     this.#options.logger?.warn({ error: this.#broken }, 'store cannot write');
@@ -383,11 +391,16 @@ class LmdbStore implements Store {
       this.#panicked = false;
       if (this.#closed) return;
     }
+    const before = this.#commits;
     this.#reload();
+    if (this.#doubtful && this.#commits !== before) {
+      this.#options.fatal?.(new Error('a commit that was rejected is on the disk: only a new start agrees with it'));
+      return;
+    }
+    this.#doubtful = false;
     this.#writeOwn({ probe: { commits: this.#commits } });
     this.#broken = undefined;
     this.#options.logger?.info({}, 'store writes again');
-    this.#tell(); // the failed commit may have reached the disk after all
   }
 
   #rejectQueue(fault: Fault): void {

@@ -9,6 +9,7 @@
  */
 import { copyFileSync, mkdirSync, openSync, readSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Fault } from '../daemon/fault.ts';
 import { openStore, type Store } from '../daemon/store.ts';
 import { tableNames } from '../daemon/tables.ts';
@@ -79,9 +80,7 @@ async function fill(): Promise<void> {
     state: store.state(),
     count: store.count('ciphertexts'),
   });
-  const alive = setInterval(() => undefined, 1_000); // the store's own timer keeps no process alive
-  if (!store.state().writable) await new Promise<unknown>((resolve) => store.onCommitted(resolve));
-  clearInterval(alive);
+  while (!store.state().writable) await delay(5);
   await add(acknowledged);
   say({ again: true, count: store.count('ciphertexts'), journal: store.verifyJournal() });
   await store.close();
