@@ -1,7 +1,7 @@
 // The command line: which commands there are and what they take; what each does is in its own file, loaded when it is
 // called. Exit codes: 0 done, 1 refused or failed, 2 wrong use.
 import { readFileSync } from 'node:fs';
-import { Command, CommanderError, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { ConfigError } from '../../config/error.ts';
 import { Fault } from '../fault.ts';
 
@@ -51,8 +51,13 @@ function createProgram(done: (code: number) => void): Command {
     .command('check-config')
     .description('read and check the configuration, start nothing')
     .option(...config)
+    .addOption(new Option('--from <file>', 'convert a phala.toml and report each key').conflicts('config'))
+    .addOption(new Option('--write <file>', 'where the converted settings go; only with --from'))
     .option(...json)
-    .action(async (options) => done(await (await import('./check-config.ts')).checkConfig(options)));
+    .action(async (options, command) => {
+      if (options.write !== undefined && options.from === undefined) command.error('error: --write needs --from');
+      done(await (await import('./check-config.ts')).checkConfig(options));
+    });
 
   program
     .command('status')
