@@ -244,6 +244,9 @@ describe('a restart', () => {
     const after = await start(folder, BY_HAND);
     expect(after.epoch.log.log_id).toBe(log_id);
     expect(after.status().sequencer.mempool_size).toBe(1);
+    // Nothing is sealed meanwhile: it asks its platform by itself.
+    while (!after.ready().ready) await new Promise((resolve) => setImmediate(resolve));
+    expect(after.attestation?.report_data).toBe((await after.attestKeyset()).report_data);
     expect(await after.createBatch()).toBe(1);
     await journaled(after, 'seal_created', 1);
     const [first, second] = [after.batch(0)!, after.batch(1)!];

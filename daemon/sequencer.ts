@@ -5,7 +5,7 @@ import { EventEmitter } from 'node:events';
 import { join, resolve } from 'node:path';
 import type { BatchFile } from '../actors/batch.ts';
 import { sha512 } from '../actors/digest.ts';
-import { fromHex, hex, utf8 } from '../actors/encoding.ts';
+import { hex, utf8 } from '../actors/encoding.ts';
 import type { Envelope } from '../actors/envelope.ts';
 import type { Attestation } from '../actors/quote.ts';
 import { canonicalJson } from '../config/canonical.ts';
@@ -20,6 +20,7 @@ import { type Admission, Intake } from './intake.ts';
 import { storeKey } from './keys/keyring.ts';
 import { simulatorSource } from './keys/simulator.ts';
 import type { KeySource } from './keys/source.ts';
+import { KeysetQuote } from './keysets.ts';
 import { Mempool } from './mempool.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
 import { meta } from './records.ts';
@@ -91,9 +92,6 @@ export async function createSequencer(options: SequencerOptions): Promise<Sequen
   }
 }
 
-/** Renewed while half of its life is left. */
-const KEYSET_QUOTE_RENEW = 0.5;
-
 class Assembly implements Sequencer {
   readonly config: Config;
   readonly events = new EventEmitter<SequencerEvents>();
@@ -110,7 +108,7 @@ class Assembly implements Sequencer {
   #cutter!: Cutter;
   #sealer!: Sealer;
   #intake!: Intake;
-  #keysetQuote: { attestation: Attestation; renew_ms: number } | undefined;
+  #keysetQuote!: KeysetQuote;
   #finishing: Promise<boolean> | undefined;
   #closing: Promise<void> | undefined;
   #started = false;
@@ -140,6 +138,7 @@ class Assembly implements Sequencer {
       ...config.store,
       schema: { version: SCHEMA_VERSION, migrations: MIGRATIONS },
       logger: log,
+      fatal,
     });
     const store = this.#store;
     this.#watermark = await openWatermark(store);
@@ -164,6 +163,7 @@ class Assembly implements Sequencer {
     const provider = openSimulator(join(folder, 'simulator', 'pki'), now);
     this.#attester = new Attester({ provider, root: provider.root, pool, options: config.attestation, now });
     const attester = this.#attester;
+    this.#keysetQuote = new KeysetQuote({ attester, keyset, now, onFault, fatal });
 
     this.#cutter = new Cutter({
       runtime,
@@ -230,6 +230,7 @@ class Assembly implements Sequencer {
       this.#sealer.performer(timeout_ms + config.attestation.quote_timeout_ms),
     ]);
     this.#started = true;
+    this.#keysetQuote.start();
     this.#cutter.wake();
     this.#sealer.wake();
   }
@@ -260,18 +261,8 @@ class Assembly implements Sequencer {
     return recentBatches(this.store, count);
   }
 
-  async attestKeyset(nonce?: Uint8Array): Promise<Attestation> {
-    const { keyset } = this.#epoch;
-    const now_ms = this.#now();
-    const subject = fromHex(keyset.digest);
-    const not_after_ms = this.#attester.notAfter(now_ms);
-    const about = { purpose: 'keyset', subject, keyset: keyset.keyset, not_after_ms } as const;
-    if (nonce !== undefined) return this.#attester.attest({ ...about, nonce });
-    if (this.#keysetQuote === undefined || this.#keysetQuote.renew_ms <= now_ms) {
-      const renew_ms = now_ms + (not_after_ms - now_ms) * KEYSET_QUOTE_RENEW;
-      this.#keysetQuote = { attestation: await this.#attester.attest(about), renew_ms };
-    }
-    return this.#keysetQuote.attestation;
+  attestKeyset(nonce?: Uint8Array): Promise<Attestation> {
+    return this.#keysetQuote.give(nonce);
   }
 
   get attestation(): Attestation | undefined {
@@ -296,6 +287,7 @@ class Assembly implements Sequencer {
       draining: this.#intake.draining,
       attestation: this.#attester.newest,
       provider: this.#attester.provider,
+      now_ms: this.#now(),
     };
   }
 
@@ -317,6 +309,7 @@ class Assembly implements Sequencer {
     if (this.#started) {
       await this.finish(limit_ms);
       this.#sealer.stop();
+      this.#keysetQuote.stop();
       this.#runtime.stop();
     }
     await this.#pool?.close();

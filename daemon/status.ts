@@ -18,6 +18,7 @@ export interface View {
   readonly draining: boolean;
   readonly attestation: Attestation | undefined;
   readonly provider: QuoteProvider;
+  readonly now_ms: number;
 }
 
 export const Status = z
@@ -113,7 +114,7 @@ export function ready(view: View): Ready {
   if (view.draining) reasons.push('draining');
   if (!writable) reasons.push('store_unavailable');
   if (reason === 'disk_low') reasons.push('disk_low');
-  if (view.attestation === undefined) reasons.push('not_attested');
+  if (view.attestation === undefined || view.attestation.not_after_ms <= view.now_ms) reasons.push('not_attested');
   if (failing) reasons.push('effects_failing');
   return { ready: reasons.length === 0, reasons, simulated: view.provider.simulated };
 }
