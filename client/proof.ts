@@ -5,28 +5,16 @@ import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
 import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
 import type { BatchFile } from '../actors/batch.ts';
-import { isIssuedBy, readChain } from '../actors/certificate.ts';
-import type { EvidenceCode } from '../actors/collateral.ts';
 import { quoteDigest } from '../actors/digest.ts';
 import { batchHash } from '../actors/eip712.ts';
 import { equal, fromBase64, fromHex, hex, timestamp, utf8 } from '../actors/encoding.ts';
-import { INTEL_ROOT_DER, type VerifiedEvidence, verifyEvidence } from '../actors/evidence.ts';
-import { KEY_SOURCES } from '../actors/keyset.ts';
-import { disagreement, readAttestation } from '../actors/quote.ts';
 import { PROVIDER_BIT } from '../actors/seal.ts';
-import { readQuote } from '../actors/tdx.ts';
 import { logLeaf, verifyInclusion } from '../actors/tree.ts';
-import { missingAnchors, trustedRoots } from './policy.ts';
+import { CLOCK_SKEW_MS, judgeAttestation, QUOTE_LIFETIME_MAX_MS, simulatedRefusal } from './attestation.ts';
 import { type Check, type Failure, fail, type Subject } from './verdict.ts';
 
 const BATCH_CONTEXT = { context: utf8('aegis/batch/v1') };
 const SEAL_CONTEXT = { context: utf8('aegis/seal/v1') };
-
-/** A quote lives a day at most (DESIGN §5), counted from the time of the seal that it vouches for. */
-export const QUOTE_LIFETIME_MAX_MS = 86_400_000;
-
-/** How far the enclave's clock may run ahead of the verifier's. */
-const CLOCK_SKEW_MS = 300_000;
 
 export const checkKeyset: Check = ({ file: { header, keyset, slh_dsa_sig }, policy, keyset_digest }) => {
   for (const name of ['chain_id', 'log_id', 'epoch'] as const) {
@@ -173,89 +161,8 @@ function checkLifetime({ slh_dsa_sig: { seal }, attestation }: Attested): Failur
 }
 
 function checkEvidence(subject: Subject, { keyset, attestation }: Attested): Failure | null {
-  const { policy, now_ms, head_digest, keyset_digest, found } = subject;
-  const root = rootOf(attestation);
-  if ('code' in root) return root;
-  const simulated = !equal(root.der, INTEL_ROOT_DER);
-  found.simulated = simulated || keyset.key_source === 0;
-  const failure = checkOrigin(subject, attestation.quote_type, simulated);
-  if (failure !== null) return failure;
+  const { policy, allow_simulated, now_ms, head_digest, keyset_digest, found } = subject;
   const { not_after_ms } = attestation;
-  const evidence = verifyEvidence(readAttestation(attestation), {
-    // Where no root is named, simulated evidence may bring its own: the verdict then says what that is worth.
-    roots: policy.roots === undefined && simulated ? [root.der] : trustedRoots(policy),
-    now_ms,
-    tcb_statuses: policy.tcb_statuses,
-    report_data: quoteDigest({ purpose: 'seal', subject: head_digest, keyset_digest, not_after_ms }),
-    ...(policy.measurements === undefined ? {} : { measurements: policy.measurements }),
-    ...(policy.compose_hashes === undefined ? {} : { compose_hashes: policy.compose_hashes }),
-  });
-  if (!evidence.ok) return fail(evidence.code, fieldOf(evidence.code), evidence.message);
-  found.tcb_status = evidence.status;
-  return compare(attestation, evidence);
-}
-
-/** The root that the evidence itself claims; self-signed, so that not a bit of it is free where nobody names a root. */
-function rootOf(attestation: Attested['attestation']): { der: Uint8Array } | Failure {
-  try {
-    const { pck_chain } = readQuote(fromBase64(attestation.quote));
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(pck_chain);
-    const root = readChain(text.slice(0, -1), 3)[2]!;
-    if (isIssuedBy(root, root)) return root;
-    return fail('chain_invalid', 'attestation.quote', 'the root certificate is not signed by itself');
-  } catch (cause) {
-    return fail('quote_malformed', 'attestation.quote', cause instanceof Error ? cause.message : 'unreadable');
-  }
-}
-
-/**
- * Is evidence from there acceptable at all? Keys of a platform come with that platform's quote, keys out of a file with
- * none that claims hardware, and hardware means little to a policy that doesn't say which enclave is meant.
- */
-function checkOrigin({ file, policy, allow_simulated, found }: Subject, quote_type: string, simulated: boolean) {
-  if (found.simulated && !allow_simulated) {
-    return simulatedRefusal(simulated ? 'attestation.quote' : 'keyset.key_source');
-  }
-  if (simulated) return null;
-  const source = KEY_SOURCES[file.keyset.key_source]!;
-  if (source !== 'credential' && source !== (quote_type === 'SGX' ? 'sgx' : 'dstack')) {
-    return fail('key_source_mismatch', 'keyset.key_source', `${source} keys with a ${quote_type} quote`);
-  }
-  const missing = missingAnchors(policy);
-  if (missing.length === 0) return null;
-  return fail('policy_incomplete', 'policy', `anyone can run an enclave: the policy must name ${missing.join(', ')}`);
-}
-
-function simulatedRefusal(field: string): Failure {
-  return fail('simulated_evidence', field, 'no hardware vouches for this batch; --allow-simulated would accept it');
-}
-
-const FIELD_CODES = {
-  provider: 'provider_mismatch',
-  report_data: 'report_data_mismatch',
-  measurements: 'measurements_mismatch',
-  simulated: 'simulated_mismatch',
-  aegis_verification: 'verification_mismatch',
-} as const;
-
-/** Nothing that the file says about its evidence is believed. */
-function compare(attestation: Attested['attestation'], evidence: VerifiedEvidence): Failure | null {
-  const field = disagreement(attestation, evidence);
-  if (field === undefined) return null;
-  const path =
-    field === 'aegis_verification' && attestation.aegis_verification.verified ? 'aegis_verification.status' : field;
-  const register = (Object.keys(evidence.measurements) as (keyof VerifiedEvidence['measurements'])[]).find(
-    (name) => attestation.measurements[name] !== evidence.measurements[name],
-  );
-  const detail = field === 'measurements' ? `measurements.${register}` : path;
-  return fail(FIELD_CODES[field], `attestation.${detail}`, 'says something else than the evidence');
-}
-
-/** Where to look: the evidence module speaks of one quote, a reader of a whole file. */
-function fieldOf(code: EvidenceCode): string {
-  if (code === 'unsupported_quote_type') return 'attestation.quote_type';
-  if (code === 'report_data_mismatch') return 'attestation.report_data';
-  if (code.startsWith('event_log') || code.startsWith('compose')) return 'attestation.event_log';
-  if (/^(?:collateral|crl|tcb_info|qe_identity_signature)/.test(code)) return 'attestation.collateral';
-  return code === 'now_invalid' ? 'now_ms' : 'attestation.quote';
+  const report_data = quoteDigest({ purpose: 'seal', subject: head_digest, keyset_digest, not_after_ms });
+  return judgeAttestation({ attestation, keyset, report_data, policy, allow_simulated, now_ms, found });
 }
