@@ -1,6 +1,7 @@
 // The append-only log in the store (DESIGN §3 "Why a log"): entries, the hash of every complete subtree, roots and proofs.
 // Appending happens inside a step, so an entry is in the log when the step is durable and never otherwise.
 import { fromHex, hex } from '../actors/encoding.ts';
+import type { SignedHead } from '../actors/head.ts';
 import {
   append,
   consistencyPath,
@@ -11,7 +12,7 @@ import {
   type ReadNode,
   rootAt,
 } from '../actors/tree.ts';
-import { meta, putMeta } from './records.ts';
+import { keysetRecord, meta, putMeta, sealRecord } from './records.ts';
 import type { Step } from './runtime.ts';
 import type { Reader } from './store.ts';
 
@@ -38,6 +39,21 @@ export function inclusionProof(reader: Reader, leaf_index: number, size: number)
 
 export function consistencyProof(reader: Reader, from: number, size: number): string[] {
   return consistencyPath(from, size, readNode(reader)).map(hex);
+}
+
+/** Undefined unless there is a finished seal of exactly this size. */
+export function signedHead(reader: Reader, size: number): SignedHead | undefined {
+  const record = sealRecord(reader, size);
+  if (record === undefined || record.signed === null) return undefined;
+  const { head, digest, signed } = record;
+  return {
+    seal: head,
+    digest,
+    slh_dsa_sig: { algorithm: 'SLH-DSA-SHA2-256s', signature: signed.slh_dsa },
+    ml_dsa_sig: { algorithm: 'ML-DSA-87', signature: signed.ml_dsa },
+    attestation: signed.attestation,
+    keyset: keysetRecord(reader, head.epoch)!.keyset,
+  };
 }
 
 function readNode(reader: Reader): ReadNode {

@@ -2,15 +2,21 @@
 // for ever; that of a signed one changes once, when its seal comes.
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { BatchFile } from '../../actors/batch.ts';
+import { BatchFile, Header } from '../../actors/batch.ts';
 import { batchRecord, meta } from '../records.ts';
 import { integer, NoQuery } from './input.ts';
-import { type App, type Modules, problems, refuse } from './route.ts';
+import { type App, IMMUTABLE, type Modules, problems, refuse } from './route.ts';
 
 const RECENT_MAX = 50;
 const RECENT_DEFAULT = 10;
 /** An answer with several batches ends after this many characters: a batch may be large. */
 const RECENT_CHARACTERS_MAX = 16 * 1024 * 1024;
+
+const HEADERS_MAX = 100;
+
+const Headers = z
+  .strictObject({ headers: z.array(Header).describe('Their digests are the `batch` entries of the log.') })
+  .meta({ id: 'Headers' });
 
 const Cut = z
   .strictObject({ height: z.int().nullable().describe('Null when nothing was pending.') })
@@ -48,6 +54,34 @@ export function batches(app: App, { sequencer }: Modules): void {
   );
 
   app.get(
+    '/batches/headers',
+    {
+      config: { role: 'public' },
+      schema: {
+        summary: 'Headers of batches, in order of height',
+        description: 'From height `from` on; all that an auditor needs to hold the heights against the log.',
+        tags: ['batches'],
+        querystring: z.strictObject({ from: integer(0).optional(), limit: integer(1, HEADERS_MAX).optional() }),
+        response: { 200: Headers, ...problems('invalid_query') },
+      },
+    },
+    async (request, reply) => {
+      const { from = 0, limit = HEADERS_MAX } = request.query;
+      const end = Math.min(from + limit, meta(store, 'heights').signed);
+      const headers: Header[] = [];
+      let sealed = true;
+      for (let height = from; height < end; height++) {
+        const record = batchRecord(store, height);
+        headers.push(record.header!);
+        sealed &&= record.sealed_by !== null;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      reply.header('cache-control', sealed && headers.length === limit ? IMMUTABLE : 'no-cache');
+      return { headers };
+    },
+  );
+
+  app.get(
     '/batches/:height',
     {
       config: { role: 'public' },
@@ -66,7 +100,7 @@ export function batches(app: App, { sequencer }: Modules): void {
       const { digest, sealed_by } = batchRecord(store, height);
       const etag = `"${digest!.slice(2, 34)}-${sealed_by ?? 'signed'}"`;
       reply.header('etag', etag);
-      reply.header('cache-control', sealed_by === null ? 'no-cache' : 'public, max-age=31536000, immutable');
+      reply.header('cache-control', sealed_by === null ? 'no-cache' : IMMUTABLE);
       if (isKnown(request, etag)) return reply.code(304 as 200).send(undefined as never);
       return json(reply, JSON.stringify(sequencer.batch(height)));
     },

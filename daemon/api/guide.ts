@@ -38,7 +38,16 @@ export const EXAMPLES: readonly Example[] = [
   open('GET /sequencer/status', 'Pool, heights, log, epoch, faults', '$AEGIS/sequencer/status'),
   open('GET /batches/recent', 'The newest batch files, 10 or `count` (at most 50)', '"$AEGIS/batches/recent?count=2"'),
   open('GET /batches/{height}', 'A batch file; immutable once it is sealed', '$AEGIS/batches/0'),
-  open('GET /log/head', 'The newest seal with signatures and evidence, and where the log stands', '$AEGIS/log/head'),
+  open(
+    'GET /batches/headers',
+    'Headers of batches, from height `from` on (at most 100)',
+    '"$AEGIS/batches/headers?from=0&limit=2"',
+  ),
+  open(
+    'GET /log/head',
+    'The newest seal with signatures, evidence and keyset, and where the log stands',
+    '$AEGIS/log/head',
+  ),
   open(
     'GET /log/inclusion',
     'Proof that a leaf (`leaf_index`, or `height` of a batch) is in a head (`size`)',
@@ -49,6 +58,19 @@ export const EXAMPLES: readonly Example[] = [
     'Proof that the head of size `to` continues that of size `from`',
     '"$AEGIS/log/consistency?from=1"',
   ),
+  open(
+    'GET /log/entries',
+    'What is in the log, from leaf `from` on (at most 1,000 entries)',
+    '"$AEGIS/log/entries?from=0&limit=2"',
+  ),
+  open('GET /log/tile/{level}/{index}', 'A full tile of the tree: 256 hashes (below)', '$AEGIS/log/tile/0/0 -o tile'),
+  open(
+    'GET /log/tile/{level}/{index}.p/{width}',
+    'The beginning of a tile: `width` hashes',
+    '$AEGIS/log/tile/0/0.p/2 -o tile',
+  ),
+  open('GET /log/seals', 'Heads that were sealed, of a size above `after` (at most 100)', '"$AEGIS/log/seals?after=0"'),
+  open('GET /log/seals/{size}', 'The seal of a size, as `sealed` of `/log/head`', '$AEGIS/log/seals/2'),
   open('GET /epochs', 'Epochs of keys, newest first', '$AEGIS/epochs'),
   open('GET /epochs/{epoch}/keyset', 'Public keys with the quote that binds them', '$AEGIS/epochs/1/keyset'),
   open(
@@ -205,6 +227,22 @@ ${table(
 
 The same envelope again is no mistake: it gets its first receipt. Under \`x-wing\` the declared fields are authenticated with the
 ciphertext, so one that was altered on the way shows as \`unopenable\`; under \`ecies\` it shows as \`aad_mismatch\`.
+
+## The log
+
+Every batch digest and every keyset is a leaf of one append-only Merkle tree (RFC 9162 with SHA-512); a seal signs its head. Whoever keeps one
+head and asks for consistency with each later one holds the daemon to its whole history:
+
+\`\`\`sh
+curl -s $AEGIS/log/head > kept.json
+npx aegisd verify --allow-simulated --since kept.json --url $AEGIS   # later: history has only grown
+npx aegisd audit --allow-simulated --url $AEGIS --state auditor.json # the same all the time, and every entry besides
+\`\`\`
+
+A mirror takes the entries or, after c2sp.org/tlog-tiles, the hashes: tile \`index\` of level L holds the hashes of complete subtrees
+\`256 · index\` to \`256 · index + 255\` of 256^L leaves each, 64 bytes a hash; level 0 holds leaf hashes, and \`.p/{width}\` is the beginning
+of a tile that is not full yet. Here an index is one plain number. Entries, tiles, headers and seals that a seal covers never change and are
+marked so: \`Cache-Control: immutable\`. What is newer is \`no-cache\`.
 
 ## The feed
 

@@ -1,38 +1,23 @@
 // The log over HTTP (DESIGN §3 "Why a log"): the newest sealed head, and the two proofs that connect leaves and heads with it.
-// Who keeps one head and asks for consistency with each later one holds the whole history append-only.
+// Who keeps one head and asks for consistency with each later one holds the whole history append-only. What is in the log,
+// and every head that it has had, is in tile.ts.
 import { z } from 'zod';
-import { MlDsaSignature } from '../../actors/batch.ts';
 import { Counter, Digest, fromHex, hex } from '../../actors/encoding.ts';
-import { Attestation } from '../../actors/quote.ts';
-import { Head, SealSignatures } from '../../actors/seal.ts';
+import { Consistency, SignedHead } from '../../actors/head.ts';
 import { LOG_KINDS, logLeaf } from '../../actors/tree.ts';
-import { consistencyProof, inclusionProof, logRoot } from '../log.ts';
-import { batchRecord, meta, sealRecord } from '../records.ts';
-import type { Store } from '../store.ts';
+import { consistencyProof, inclusionProof, logRoot, signedHead } from '../log.ts';
+import { batchRecord, meta } from '../records.ts';
 import { integer, NoQuery } from './input.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
 
 const Path = z.array(Digest).max(64);
-
-const SignedHead = z
-  .strictObject({
-    seal: Head,
-    digest: Digest.describe('What both signatures sign: the aegis/seal/v1 digest of `seal`.'),
-    slh_dsa_sig: z.strictObject({
-      algorithm: z.literal('SLH-DSA-SHA2-256s'),
-      signature: SealSignatures.shape.signature,
-    }),
-    ml_dsa_sig: MlDsaSignature,
-    attestation: Attestation,
-  })
-  .meta({ id: 'SignedHead' });
 
 const LogHead = z
   .strictObject({
     log_id: Digest,
     size: Counter.describe('Leaves now; those beyond the sealed size wait for the next seal.'),
     root: Digest.describe('Of `size` leaves, signed by nobody yet.'),
-    sealed: SignedHead.nullable().describe('The newest seal; its keyset is at /epochs/{epoch}/keyset.'),
+    sealed: SignedHead.nullable().describe('The newest seal; null before the first.'),
   })
   .meta({ id: 'LogHead' });
 
@@ -47,10 +32,6 @@ const Inclusion = z
     root: Digest,
   })
   .meta({ id: 'Inclusion' });
-
-const Consistency = z
-  .strictObject({ from: Counter, to: Counter, from_root: Digest, to_root: Digest, consistency_path: Path })
-  .meta({ id: 'Consistency' });
 
 export function log(app: App, { sequencer }: Modules): void {
   const { store } = sequencer;
@@ -69,7 +50,7 @@ export function log(app: App, { sequencer }: Modules): void {
     async () => {
       const { size, sealed } = meta(store, 'log');
       const { log_id } = meta(store, 'genesis');
-      return { log_id, size, root: logRoot(store, size), sealed: signedHead(store, sealed) };
+      return { log_id, size, root: logRoot(store, size), sealed: signedHead(store, sealed) ?? null };
     },
   );
 
@@ -137,17 +118,4 @@ export function log(app: App, { sequencer }: Modules): void {
       return { from, to, from_root: logRoot(store, from), to_root: logRoot(store, to), consistency_path };
     },
   );
-}
-
-function signedHead(store: Store, size: number): z.output<typeof SignedHead> | null {
-  const record = sealRecord(store, size);
-  if (record?.signed == null) return null;
-  const { head, digest, signed } = record;
-  return {
-    seal: head,
-    digest,
-    slh_dsa_sig: { algorithm: 'SLH-DSA-SHA2-256s', signature: signed.slh_dsa },
-    ml_dsa_sig: { algorithm: 'ML-DSA-87', signature: signed.ml_dsa },
-    attestation: signed.attestation,
-  };
 }

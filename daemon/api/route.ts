@@ -41,6 +41,9 @@ declare module 'fastify' {
   }
 }
 
+/** `Cache-Control` of what never changes (RFC 8246). */
+export const IMMUTABLE = 'public, max-age=31536000, immutable';
+
 /** For a route's schema: the problems that are its own, by status, beside what each route can answer. */
 export function problems(...codes: ProblemCode[]): Record<number, ProblemResponse> {
   const byStatus = new Map<number, string[]>();

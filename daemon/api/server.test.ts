@@ -332,17 +332,14 @@ describe('the document', () => {
   it('knows every route, its problems, and which ones want a token', async () => {
     const { paths } = (await inject('/openapi.json')).json<Document>();
     expect(Object.keys(paths).sort()).toEqual(
-      [
-        '/attestation',
-        '/batches/cut',
-        '/batches/recent',
-        '/batches/{height}',
-        '/epochs',
-        '/epochs/{epoch}/keyset',
-      ].concat(
-        ['/feed', '/feed/entries', '/health', '/log/consistency', '/log/head', '/log/inclusion', '/metrics'],
-        ['/public-key', '/ready', '/sequencer/status', '/transactions', '/transactions/{id}'],
-      ),
+      ['/attestation', '/batches/cut', '/batches/recent', '/batches/{height}', '/epochs', '/epochs/{epoch}/keyset']
+        .concat(
+          ['/feed', '/feed/entries', '/health', '/log/consistency', '/log/entries', '/log/head', '/log/inclusion'],
+          ['/log/seals', '/log/seals/{size}', '/log/tile/{level}/{index}', '/log/tile/{level}/{index}.p/{width}'],
+          ['/batches/headers', '/metrics'],
+          ['/public-key', '/ready', '/sequencer/status', '/transactions', '/transactions/{id}'],
+        )
+        .sort(),
     );
     const guarded = Object.entries(paths).filter(([, methods]) =>
       Object.values(methods).some(({ security }) => security),

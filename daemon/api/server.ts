@@ -20,6 +20,7 @@ import { describe, documentOf } from './openapi.ts';
 import { problemOf, problemSent, Refused, sendProblem } from './problem.ts';
 import type { App, Modules } from './route.ts';
 import { sequencerRoutes } from './sequencer.ts';
+import { tiles } from './tile.ts';
 import { loadTokens, type Tokens } from './token.ts';
 import { transactions } from './transactions.ts';
 
@@ -142,7 +143,7 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
   });
 
   await describe(app, modules.version);
-  for (const room of [transactions, sequencerRoutes, batches, log, epochs, health, feed]) room(app, modules);
+  for (const room of [transactions, sequencerRoutes, batches, log, tiles, epochs, health, feed]) room(app, modules);
   metrics(app, gauges);
   app.get(
     '/openapi.json',
