@@ -30,9 +30,12 @@ export interface Pool {
   run<Name extends JobName>(job: Name, task: Jobs[Name]['task'], signal?: AbortSignal): Promise<Jobs[Name]['result']>;
   /** Loads every thread's code, so that the first batch doesn't wait for it. */
   ready(): Promise<void>;
-  /** Lets running tasks end; what is queued is refused. */
+  /** Lets running and queued tasks end, and the threads with them. */
   close(): Promise<void>;
 }
+
+/** For what runs when a pool is closed; a thread that takes longer is ended all the same. */
+const CLOSE_TIMEOUT_MS = 5_000;
 
 export function createPool(options: PoolOptions): Pool {
   const lane = (threads: number, nice = 0) =>
@@ -50,6 +53,7 @@ export function createPool(options: PoolOptions): Pool {
   const opening = lane(options.open_threads);
   const signing = lane(options.sign_threads);
   const sealing = lane(1, options.seal_nice);
+  const all = [opening, signing, sealing];
   const lanes: Record<JobName, Piscina> = {
     open: opening,
     sign: signing,
@@ -58,29 +62,42 @@ export function createPool(options: PoolOptions): Pool {
     evidence: opening,
   };
 
+  const outstanding = new Map<Piscina, number>(all.map((pool) => [pool, 0]));
+  let closed = false;
+
   return {
     async run(job, task, signal) {
+      const pool = lanes[job];
+      const count = outstanding.get(pool)!;
+      if (closed) throw new WorkerError(job, 'the pool is closed');
+      // Piscina doesn't count tasks that wait for a thread to start.
+      if (count >= options.queue_max + pool.options.maxThreads) throw new WorkerError(job, 'too many tasks wait');
+      outstanding.set(pool, count + 1);
       const deadline = AbortSignal.timeout(options.task_timeout_ms);
-      const answer = await lanes[job]
-        .run({ job, task }, { signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]) })
-        .catch((cause: unknown) => {
-          throw new WorkerError(
-            job,
-            deadline.aborted ? `no answer in ${options.task_timeout_ms} ms` : 'the thread failed',
-            {
-              cause,
-            },
-          );
-        });
-      const { ok, ...rest } = answer as Answer<typeof job>;
-      if (!ok) throw new WorkerError(job, (rest as { reason: string }).reason);
-      return (rest as { result: never }).result;
+      try {
+        const answer: Answer<typeof job> = await pool.run(
+          { job, task },
+          { signal: signal === undefined ? deadline : AbortSignal.any([deadline, signal]) },
+        );
+        if (!answer.ok) throw new WorkerError(job, answer.reason);
+        return answer.result;
+      } catch (cause) {
+        if (cause instanceof WorkerError) throw cause;
+        const reason = deadline.aborted ? `no answer in ${options.task_timeout_ms} ms` : 'the thread failed';
+        throw new WorkerError(job, reason, { cause });
+      } finally {
+        outstanding.set(pool, outstanding.get(pool)! - 1);
+      }
     },
     async ready() {
-      await Promise.all([opening, signing, sealing].map((pool) => pool.run({ job: 'sign', task: [] })));
+      await Promise.all(all.map((pool) => pool.run({ job: 'sign', task: [] })));
     },
     async close() {
-      await Promise.all([opening, signing, sealing].map((pool) => pool.close({ force: true })));
+      closed = true;
+      // libsecp256k1's addon aborts the process when a thread is ended while it loads it: so let each one load first.
+      const signal = AbortSignal.timeout(CLOSE_TIMEOUT_MS);
+      await Promise.allSettled(all.map((pool) => pool.run({ job: 'sign', task: [] }, { signal })));
+      await Promise.all(all.map((pool) => pool.close({ force: true })));
     },
   };
 }
