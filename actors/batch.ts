@@ -129,7 +129,7 @@ const Signed = z.strictObject({
   slh_dsa_sig: SlhDsaSignature.nullable(),
   attestation: Attestation.nullable(),
   risk_assessment: RiskAssessment,
-  asset_protections: z.tuple([]),
+  asset_protections: z.array(z.never()).max(0),
   migration_checkpoint: z.null(),
   keyset: Keyset,
 });

@@ -91,7 +91,14 @@ export const base64UpTo = (bytesMax: number, bytes?: number) =>
         }
       },
       `expected padded standard base64${bytes === undefined ? '' : ` of ${bytes} bytes`}`,
-    );
+    )
+    .meta({
+      ...{ contentEncoding: 'base64', pattern: BASE64.source },
+      ...(bytes === undefined ? {} : { minLength: 4 * Math.ceil(bytes / 3) }),
+    });
+
+/** What `fromBase64` takes, for readers of the JSON Schema: padded, and no stray bits in the last character. */
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$/;
 
 export const base64Of = (bytes: number) => base64UpTo(bytes, bytes);
 
@@ -121,7 +128,8 @@ export const Timestamp = z
   .refine(
     (text) => /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(text) && isCalendar(text),
     'expected RFC 3339 UTC, three decimals',
-  );
+  )
+  .meta({ format: 'date-time', pattern: z.regexes.datetime({ precision: 3 }).source });
 
 export function timestamp(time_ms: number): string {
   return new Date(time_ms).toISOString();

@@ -32,7 +32,8 @@ export const AssetId = label(LABEL_BYTES_MAX).min(1);
 export const AssetRefs = z
   .array(AssetId)
   .max(ASSET_REFS_MAX)
-  .refine((refs) => new Set(refs).size === refs.length, 'expected distinct asset ids');
+  .refine((refs) => new Set(refs).size === refs.length, 'expected distinct asset ids')
+  .meta({ uniqueItems: true });
 
 export const RiskLevel = z.int().min(0).max(RISK_MAX);
 

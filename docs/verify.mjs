@@ -1,0 +1,296 @@
+// A second verifier of batch files: docs/format.md as a program. It imports nothing of Aegis and no package, only Node's own
+// modules (Node 26: its OpenSSL has ML-DSA, SLH-DSA and KECCAK-256), so it shares no mistake with `aegisd verify`; a test
+// holds the two against each other on a thousand altered files. The tables of preimages and refusals it reads in format.md,
+// the shape of a file in schema/batch.json: if the page were wrong, nothing would verify.
+//
+//   node docs/verify.mjs [--allow-simulated] [--root FILE.pem] [--at TIME] [--json] FILE…
+//
+// Exit codes: 0 all verified, 1 some refused, 2 usage. Out of its scope, so judge it elsewhere: Intel's collateral (TCB status,
+// advisories, revocation lists, identity of the quoting enclave), of which it sees only the shape; which enclave and log are
+// meant (it prints them); what a transaction asks of a chain beyond its RLP, chain, fee and signer; several files at once.
+import { createPublicKey, verify as isSignature, X509Certificate } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { bytes, decodeTransaction, hash, hex, keccak, need, number, recover, uint } from './ethereum.mjs';
+
+// ---- Bytes and digests (format.md §1, §2)
+const sha512 = (...parts) => hash('sha512', ...parts);
+const base64 = (text) => Buffer.from(text, 'base64');
+const iso = (time_ms) => (time_ms < 253_402_300_800_000 ? new Date(time_ms).toISOString() : 'beyond RFC 3339');
+const NONE = hex(Buffer.alloc(64));
+
+const page = readFileSync(new URL('format.md', import.meta.url), 'utf8');
+const PREIMAGES = Object.fromEntries(
+  [...page.matchAll(/^\| `aegis\/([\w-]+)\/v1` \| `(.+?)` \|/gm)].map(([, kind, list]) => [kind, list.split(', ')]),
+);
+const REFUSALS = new Map([...page.matchAll(/^\| (\d+) \| `(\w+)` \|/gm)].map(([, code, name]) => [Number(code), name]));
+
+/** SHA-512(T ‖ T ‖ abi.encode(fields)): bytes as they are, an integer as a word. */
+function digest(kind, fields) {
+  const tag = sha512(`aegis/${kind}/v1`);
+  const words = PREIMAGES[kind].map((field) => {
+    const [type, name] = field.split(' ');
+    return type.startsWith('bytes') ? bytes(fields[name]) : uint(uintBound(fields[name], type), 32);
+  });
+  return hex(sha512(tag, tag, ...words));
+}
+const uintBound = (value, type) => number(uint(value, Number(type.slice(4)) / 8));
+
+function keysetDigest(keyset) {
+  const keys = PREIMAGES.keyset.slice(5).map((field) => field.split(' ')[1]);
+  const hashes = keys.map((name) => [name, keyset[name] === null ? NONE : hex(sha512(base64(keyset[name])))]);
+  return digest('keyset', { ...keyset, ...Object.fromEntries(hashes) });
+}
+
+function envelopeId(tx, { chain_id, log_id }) {
+  const refs_root = rootOf(tx.asset_refs.map((id) => Buffer.from(id)));
+  const aad = digest('envelope-aad', { ...tx, chain_id, log_id, scheme: tx.scheme === 'ecies' ? 1 : 0, refs_root });
+  return digest('envelope-id', { ...tx, aad }).slice(0, 66);
+}
+
+// ---- Trees (format.md §3; RFC 9162 §2.1)
+const leafHash = (entry) => sha512(Buffer.of(0), entry);
+const nodeHash = (left, right) => sha512(Buffer.of(1), left, right);
+const split = (size) => 2 ** (Math.ceil(Math.log2(size)) - 1);
+
+function treeHash(entries) {
+  if (entries.length < 2) return entries.length === 0 ? sha512('') : leafHash(entries[0]);
+  const left = split(entries.length);
+  return nodeHash(treeHash(entries.slice(0, left)), treeHash(entries.slice(left)));
+}
+const rootOf = (entries) => hex(treeHash(entries));
+
+/** The root that a path leads to, taking the tree of `size` leaves apart from above. */
+function climb(path, leaf, index, size) {
+  need((size === 1) === (path.length === 0) && index < size, 'inclusion_path');
+  if (size === 1) return leaf;
+  const [left, below, sibling] = [split(size), path.slice(0, -1), path.at(-1)];
+  if (index < left) return nodeHash(climb(below, leaf, index, left), sibling);
+  return nodeHash(sibling, climb(below, leaf, index - left, size - left));
+}
+
+// ---- Shape: docs/schema/batch.json. Every value has one spelling (format.md §1)
+const SCHEMA = JSON.parse(readFileSync(new URL('schema/batch.json', import.meta.url), 'utf8'));
+const objectType = (v) => (v === null ? 'null' : Array.isArray(v) ? 'array' : 'object');
+const typeOf = (v) => (typeof v === 'object' ? objectType(v) : Number.isSafeInteger(v) ? 'integer' : typeof v);
+
+function matches(schema, value) {
+  if (schema.$ref !== undefined) return matches(SCHEMA.$defs[schema.$ref.split('/').at(-1)], value);
+  if (schema.anyOf !== undefined) return schema.anyOf.some((one) => matches(one, value));
+  if ('const' in schema || 'enum' in schema) return (schema.enum ?? [schema.const]).includes(value);
+  const type = typeOf(value);
+  if (type !== schema.type || Object.is(value, -0)) return false;
+  if (type === 'integer') return value >= schema.minimum && value <= schema.maximum;
+  const size = type === 'object' ? Object.keys(value).length : value?.length;
+  if (size < (schema.minLength ?? schema.minItems) || size > (schema.maxLength ?? schema.maxItems)) return false;
+  if (type === 'string') return value.isWellFormed() && new RegExp(schema.pattern ?? '').test(value);
+  if (type === 'array') return value.every((member) => matches(schema.items, member));
+  if (type !== 'object') return true;
+  const known = (key) => Object.hasOwn(schema.properties, key) && matches(schema.properties[key], value[key]);
+  return size === schema.required.length && Object.keys(value).every(known);
+}
+
+// ---- The file (format.md §5, §6)
+const isDistinct = (values) => new Set(values).size === values.length;
+
+function checkHeader({ header, ...file }) {
+  need(file.batch_id === digest('batch', header), 'batch_id');
+  need(file.height === header.height && `${file.block_number}` === header.block_number, 'height, block_number');
+  need(file.timestamp === iso(header.timestamp_ms), 'timestamp');
+  need((header.height === 0) === (header.parent_digest === NONE), 'header.parent_digest');
+  need((header.algorithms & 3) === 3 && header.algorithms >= 4 === (file.ecdsa_sig !== null), 'header.algorithms');
+  need(file.risk_assessment.score === header.risk_score, 'risk_assessment.score');
+  need(header.checkpoint_digest === NONE && header.assets_root === rootOf([]), 'checkpoint, assets');
+}
+
+const ENTRIES = {
+  order: ({ envelope_id, admission_sequence }) => [uint(admission_sequence, 8), bytes(envelope_id)],
+  refused: ({ envelope_id, code }) => [bytes(envelope_id), uint(code, 2)],
+  tx: ({ envelope_id, order_index, raw }) => [bytes(envelope_id), uint(order_index, 4), bytes(raw)],
+};
+
+function checkContent({ header, order, refused, transactions }) {
+  for (const [name, list] of Object.entries({ order, refused, tx: transactions })) {
+    const root = rootOf(list.map((entry) => Buffer.concat(ENTRIES[name](entry))));
+    need(header[`${name}_root`] === root && (header[`${name}_count`] ?? list.length) === list.length, `${name}_root`);
+  }
+  const ids = order.map(({ envelope_id }) => envelope_id);
+  need(isDistinct(ids) && isDistinct(order.map(({ admission_sequence }) => admission_sequence)), 'order: twice');
+  const places = refused.map(({ envelope_id }) => ids.indexOf(envelope_id));
+  const isCommitted = places.every((place, i) => place > (places[i - 1] ?? -1));
+  const isNamed = refused.every(({ code, reason }) => REFUSALS.get(code) === reason);
+  need(isCommitted && isNamed, 'refused');
+  const settled = [...refused, ...transactions].map(({ envelope_id }) => envelope_id);
+  need(isDistinct(settled) && settled.length === order.length, 'order: neither executed nor refused, or both');
+
+  const opened = transactions.map((tx) => {
+    need(ids[tx.order_index] === tx.envelope_id && tx.envelope_id === envelopeId(tx, header), 'envelope_id');
+    const labels = [tx.tx_id ?? '', ...tx.asset_refs].map((label) => Buffer.byteLength(label));
+    need(Math.max(...labels) <= 128 && isDistinct(tx.asset_refs), 'asset_refs');
+    const { chain, hash, sender, tip, nonce } = decodeTransaction(bytes(tx.raw));
+    need(tx.epoch <= header.epoch && `${chain}` === header.chain_id && tx.priority_fee === `${tip}`, 'transaction');
+    need(tx.tx_hash === hash && tx.sender === sender, 'tx_hash, sender');
+    return { nonce, sender, hash, place: tx.order_index };
+  });
+  need(isDistinct(opened.map((tx) => tx.hash)), 'transactions: twice');
+  // Committed order, but that a sender's transaction comes after those of its own with lower nonces.
+  const before = (a, b) => (a.nonce < b.nonce ? -1 : a.nonce > b.nonce ? 1 : a.place - b.place);
+  const own = (tx) => opened.filter((other) => other.sender === tx.sender && before(other, tx) <= 0);
+  const turn = new Map(opened.map((tx) => [tx, Math.max(...own(tx).map(({ place }) => place))]));
+  const sorted = opened.toSorted((a, b) => turn.get(a) - turn.get(b) || before(a, b));
+  need(sorted.map((tx) => tx.hash).join() === opened.map((tx) => tx.hash).join(), 'transactions: order of execution');
+}
+
+// ---- What vouches for it (format.md §4, §6, §7)
+const INTEL_ROOT = '0x44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3';
+const P256_HALF = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n / 2n;
+
+function checkSignatures({ header, keyset, ml_dsa_sig, ecdsa_sig, slh_dsa_sig }, batch, head) {
+  const signs = (algorithm, name, kind, message, signature) => {
+    const key = createPublicKey({ key: base64(keyset[name]), format: 'raw-public', asymmetricKeyType: algorithm });
+    need(isSignature(null, bytes(message), { key, context: Buffer.from(`aegis/${kind}/v1`) }, base64(signature)), name);
+  };
+  signs('ml-dsa-87', 'ml_dsa_87', 'batch', batch, ml_dsa_sig.signature);
+  signs('ml-dsa-87', 'ml_dsa_87', 'seal', head, slh_dsa_sig.ml_dsa_signature);
+  signs('slh-dsa-sha2-256s', 'slh_dsa_sha2_256s', 'seal', head, slh_dsa_sig.signature);
+  if (ecdsa_sig === null) return;
+  const domain = 'EIP712Domain(string name,string version,uint256 chainId)';
+  const separator = keccak(keccak(domain), keccak('Aegis'), keccak('1'), uint(header.chain_id, 32));
+  const type = keccak('Batch(uint64 height,bytes32 digestHi,bytes32 digestLo)');
+  const signed = keccak(Buffer.of(0x19, 1), separator, keccak(type, uint(header.height, 32), bytes(batch)));
+  const [sig, v] = [bytes(ecdsa_sig.signature), bytes(ecdsa_sig.signature)[64]];
+  const key = recover(signed, number(sig.subarray(0, 32)), number(sig.subarray(32, 64)), v - 27);
+  const point = Buffer.concat([Buffer.of(4), key]).toString('base64');
+  need((v === 27 || v === 28) && keyset.secp256k1 === point, 'ecdsa_sig');
+}
+
+function checkSeal({ header, keyset, slh_dsa_sig, attestation }, batch, now_ms) {
+  const { seal, leaf_index, inclusion_path } = slh_dsa_sig;
+  for (const name of ['chain_id', 'log_id', 'epoch']) need(keyset[name] === header[name], `keyset.${name}`);
+  need(seal.log_id === header.log_id && seal.epoch === header.epoch && seal.providers === 1, 'seal');
+  need(seal.keyset_digest === keysetDigest(keyset) && seal.timestamp_ms <= now_ms + 300_000, 'seal');
+  const leaf = leafHash(Buffer.concat([Buffer.of(0), bytes(batch)]));
+  need(hex(climb(inclusion_path.map(bytes), leaf, leaf_index, seal.size)) === seal.root, 'inclusion_path');
+  const lifetime_ms = attestation.not_after_ms - seal.timestamp_ms;
+  need(lifetime_ms > 0 && lifetime_ms <= 86_400_000, 'attestation.not_after_ms');
+}
+
+/** A TDX quote, version 4: its signatures up to the root, its report data, and what the file repeats of it. */
+function checkQuote({ attestation: said, keyset }, head, { now_ms, root, allow_simulated }) {
+  const quote = base64(said.quote);
+  const part = (from, to) => quote.subarray(from, to);
+  const isWord = ([at, value]) => quote.readUInt16LE(Number(at)) === value;
+  const isRest = (at) => quote.readUInt32LE(at) === quote.length - at - 4;
+  const words = Object.entries({ 0: 4, 2: 2, 4: 0x81, 6: 0, 764: 6, 1218: 32, 1252: 5 });
+  need(said.quote_type === 'TDX' && words.every(isWord) && [632, 766, 1254].every(isRest), 'quote');
+
+  const pem = part(1258).toString('latin1');
+  const chain = (pem.match(/-----BEGIN[\s\S]*?END CERTIFICATE-----\n/g) ?? []).map((text) => new X509Certificate(text));
+  need(chain.length === 3 && `${chain.join('')}\0` === pem, 'quote: PEM');
+  const [pck, ca, top] = chain;
+  const isIssued = (one, by) => one.checkIssued(by) && one.verify(by.publicKey) && (one === top || isLow(one.raw));
+  need(isIssued(pck, ca) && isIssued(ca, top) && isIssued(top, top), 'quote: chain');
+  need(/PCK Certificate/.test(pck.subject) && /PCK \w+ CA/.test(ca.subject) && !pck.ca && ca.ca, 'quote: roles');
+  const isValid = chain.every((one) => one.validFromDate <= now_ms && now_ms <= one.validToDate);
+  need(isValid, 'quote: validity');
+
+  const uncompressed = Buffer.concat([Buffer.of(4), part(700, 764)]);
+  const attester = { key: uncompressed, format: 'raw-public', asymmetricKeyType: 'ec', namedCurve: 'prime256v1' };
+  const signs = (key, from, to, at) =>
+    number(part(at + 32, at + 64)) <= P256_HALF &&
+    isSignature('sha256', part(from, to), { key, dsaEncoding: 'ieee-p1363' }, part(at, at + 64));
+  need(signs(createPublicKey(attester), 0, 632, 636) && signs(pck.publicKey, 770, 1154, 1154), 'quote: signature');
+  need(hash('sha256', part(700, 764), part(1220, 1252)).equals(part(1090, 1122)), 'quote: attestation key');
+  need((quote[168] & 1) === 0, 'quote: debug');
+
+  const registers = Object.entries({ mrtd: 184, rtmr0: 376, rtmr1: 424, rtmr2: 472, rtmr3: 520 });
+  const isMeasured = registers.every(([name, at]) => said.measurements[name] === hex(part(at, at + 48)));
+  need(isMeasured && (said.event_log === null || replay(said.event_log).equals(part(376, 568))), 'measurements');
+  const about = { purpose: 1, subject: head, keyset_digest: keysetDigest(keyset), not_after_ms: said.not_after_ms };
+  const report_data = digest('quote', { ...about, nonce: NONE });
+  need(hex(part(568, 632)) === report_data && said.report_data === report_data, 'report_data');
+  const simulated = hex(hash('sha256', top.raw)) !== INTEL_ROOT;
+  const provider = simulated ? 'simulator' : said.event_log === null ? 'tsm' : 'dstack';
+  need(said.simulated === simulated && said.provider === provider, 'simulated, provider');
+  need(said.aegis_verification.verified && said.aegis_verification.status === 'UpToDate', 'aegis_verification');
+  need(said.collateral !== null && (root?.equals(top.raw) ?? true), 'collateral is missing, or another root');
+  need(allow_simulated || (!simulated && keyset.key_source !== 0), 'simulated: no hardware vouches for this');
+  need(simulated || keyset.key_source === 1 || keyset.key_source === 2, 'keyset.key_source');
+  return simulated || keyset.key_source === 0;
+}
+
+/** RTMR0-3 of an event log: boot events are bare digests, runtime events (RTMR3) are hashed anew. */
+function replay(log) {
+  const events = JSON.parse(log).map(({ imr, digest, event, event_payload }) => {
+    if (imr !== 3) return { imr, event_type: 0, digest, event: '', event_payload: '' };
+    need(!event.includes(':') && /^([0-9a-f]{2})*$/.test(event_payload), 'event_log');
+    const hashed = hash('sha384', bytes('0x01000008'), `:${event}:`, Buffer.from(event_payload, 'hex'));
+    return { imr, event_type: 0x0800_0001, digest: hashed.toString('hex'), event, event_payload };
+  });
+  need(JSON.stringify(events.toSorted((a, b) => a.imr - b.imr)) === log, 'event_log: not canonical');
+  const extend = (register, { digest }) => hash('sha384', register, Buffer.from(digest, 'hex'));
+  return Buffer.concat([0, 1, 2, 3].map((i) => events.filter(({ imr }) => imr === i).reduce(extend, Buffer.alloc(48))));
+}
+
+/** Of a certificate whose signature ends in s: below half the order, DER needs no more than 32 bytes and no sign byte. */
+function isLow(der) {
+  const bits = 8 + der.readUInt16BE(6) + 12;
+  const s = der.subarray(bits + 5 + 2 + der[bits + 6]);
+  return number(s.subarray(2)) <= P256_HALF;
+}
+
+const UNCHECKED = 'whether you want this log_id and this mrtd, and the collateral: TCB status, advisories, revocation';
+function judge(file, options) {
+  need(matches(SCHEMA, file) && file.slh_dsa_sig !== null && file.attestation !== null, 'schema, or unsealed');
+  const [batch, head] = [file.batch_id, digest('seal', file.slh_dsa_sig.seal)];
+  checkHeader(file);
+  checkContent(file);
+  checkSeal(file, batch, options.now_ms);
+  checkSignatures(file, batch, head);
+  const simulated = checkQuote(file, head, options);
+  const { mrtd } = file.attestation.measurements;
+  return { ok: true, height: file.header.height, log_id: file.header.log_id, mrtd, simulated, unchecked: UNCHECKED };
+}
+
+function attempt(act) {
+  try {
+    return act();
+  } catch (error) {
+    return { ok: false, reason: error.message };
+  }
+}
+
+/** @returns a verdict, as verify.d.mts has it. Never throws */
+export const verify = (file, options) => attempt(() => judge(file, options));
+
+/** Twice a key, 1.0 for 1 or an escape that need not be: not what JSON.stringify writes, white space apart. */
+function parse(text) {
+  const file = JSON.parse(text);
+  need(JSON.stringify(file) === text.replace(/("(?:[^"\\]|\\.)*")|\s+/g, '$1'), 'JSON: another spelling');
+  return file;
+}
+
+function main() {
+  const [flag, text] = [{ type: 'boolean' }, { type: 'string' }];
+  const known = { root: text, at: text, json: flag, 'allow-simulated': flag };
+  const { values, positionals } = parseArgs({ allowPositionals: true, options: known });
+  const root = values.root && new X509Certificate(readFileSync(values.root)).raw;
+  const now_ms = values.at ? Date.parse(values.at) : Date.now();
+  const options = { root, now_ms, allow_simulated: values['allow-simulated'] };
+  need(positionals.length > 0 && Number.isFinite(now_ms), 'usage: node docs/verify.mjs [options] FILE…');
+  const texts = positionals.map((path) => readFileSync(path, 'utf8'));
+  const files = texts.map((text, i) => ({ file: positionals[i], ...attempt(() => judge(parse(text), options)) }));
+  if (values.json) console.log(JSON.stringify(files, null, 2));
+  else for (const { file, ...verdict } of files) console.log(file, verdict);
+  process.exitCode = files.every(({ ok }) => ok) ? 0 : 1;
+}
+
+if (import.meta.main) {
+  try {
+    main();
+  } catch (error) {
+    console.error(error.message);
+    process.exitCode = 2;
+  }
+}
