@@ -1,7 +1,18 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { ORDERING_MODES } from './batch.ts';
-import { feeGwei, NO_ASSETS, type OrderingPolicy, order, orderByHeight, type Pending, score } from './ordering.ts';
+import { CIPHERTEXT_BYTES_MAX } from './envelope.ts';
+import {
+  BATCH_BYTES_MAX,
+  feeGwei,
+  fitting,
+  NO_ASSETS,
+  type OrderingPolicy,
+  order,
+  orderByHeight,
+  type Pending,
+  score,
+} from './ordering.ts';
 
 const policy: OrderingPolicy = {
   mode: 'hybrid',
@@ -18,6 +29,8 @@ const pending = (admission_sequence: number, fields: Partial<Pending> = {}): Pen
   envelope_id: `0x${admission_sequence}`,
   admission_sequence,
   admitted_cut: 0,
+  order_by: Number.MAX_SAFE_INTEGER,
+  bytes: 0,
   fee_gwei: 0,
   risk_level: 0,
   requires_migration: false,
@@ -28,6 +41,7 @@ const pending = (admission_sequence: number, fields: Partial<Pending> = {}): Pen
 const anyPending = fc
   .record({
     admitted_cut: fc.nat(100),
+    order_by: fc.nat(1_000),
     fee_gwei: fc.nat(2000),
     risk_level: fc.nat(10_000),
     requires_migration: fc.boolean(),
@@ -70,14 +84,15 @@ describe('order', () => {
     fc.assert(
       fc.property(anyQueue, fc.nat(60), fc.nat(150), fc.constantFrom(...ORDERING_MODES), (queue, count, cut, mode) => {
         const by = { ...policy, mode };
-        const aged = (entry: Pending) => cut - entry.admitted_cut >= by.age_max_cuts;
+        const due = (entry: Pending) => cut >= entry.order_by;
+        const rank = (entry: Pending) => (due(entry) ? 2 : cut - entry.admitted_cut >= by.age_max_cuts ? 1 : 0);
         const sorted = [...queue].sort((a, b) => {
-          if (aged(a) !== aged(b)) return aged(a) ? -1 : 1;
-          const difference = aged(a) ? 0 : score(b, by) - score(a, by);
+          const difference = rank(b) - rank(a) || (rank(a) > 0 ? 0 : score(b, by) - score(a, by));
           return difference || a.admission_sequence - b.admission_sequence;
         });
-        expect(order(queue, by, cut, count)).toEqual(sorted.slice(0, count));
-        expect(order([...queue].reverse(), by, cut, count)).toEqual(sorted.slice(0, count));
+        const expected = sorted.slice(0, Math.max(count, queue.filter(due).length));
+        expect(order(queue, by, cut, count)).toEqual(expected);
+        expect(order([...queue].reverse(), by, cut, count)).toEqual(expected);
       }),
     );
   });
@@ -112,6 +127,26 @@ describe('order', () => {
       ),
       { numRuns: 60 },
     );
+  });
+});
+
+describe('fitting', () => {
+  it('is the longest beginning within the bytes, and never empty', () => {
+    const sizes = fc.array(fc.nat(100), { maxLength: 20 });
+    fc.assert(
+      fc.property(sizes, fc.integer({ min: -10, max: 500 }), (bytes, bytes_max) => {
+        const ordered = bytes.map((size, i) => pending(i, { bytes: size }));
+        const fits = (n: number) => n <= 1 || bytes.slice(0, n).reduce((a, b) => a + b, 0) <= bytes_max;
+        const longest = ordered.map((_, i) => i + 1).filter(fits);
+        expect(fitting(ordered, bytes_max)).toEqual(ordered.slice(0, Math.max(0, ...longest)));
+      }),
+    );
+  });
+
+  it('is what the promise of a receipt counts on', () => {
+    const largest = Array.from({ length: 400 }, (_, i) => pending(i, { bytes: CIPHERTEXT_BYTES_MAX }));
+    const count = fitting(largest, BATCH_BYTES_MAX).length;
+    expect(orderByHeight(0, 400, 10_000, 0)).toBe(Math.floor(400 / count));
   });
 });
 

@@ -19,6 +19,8 @@ export async function run(): Promise<Figure[]> {
     envelope_id: `0x${i.toString(16).padStart(64, '0')}`,
     admission_sequence: i,
     admitted_cut: i % 60,
+    order_by: 1_000,
+    bytes: 1_300,
     fee_gwei: (i * 7919) % 1200,
     risk_level: (i * 31) % 10_000,
     requires_migration: i % 97 === 0,

@@ -15,7 +15,7 @@ import {
 } from '../actors/batch.ts';
 import { batchDigest, ZERO_DIGEST } from '../actors/digest.ts';
 import { hex } from '../actors/encoding.ts';
-import { type OrderingPolicy, order, type Pending } from '../actors/ordering.ts';
+import { BATCH_BYTES_MAX, fitting, type OrderingPolicy, order, type Pending } from '../actors/ordering.ts';
 import { refusalCode } from '../actors/refusal.ts';
 import { unthreatened } from '../actors/risk.ts';
 import { BATCH_MACHINE_VERSION, batchMachine } from '../actors/sequencing.ts';
@@ -60,7 +60,8 @@ const ZERO = hex(ZERO_DIGEST);
 export function cut(step: Step, pending: Iterable<Pending>, policy: CutPolicy, now_ms: number): Pending[] {
   const heights = meta(step, 'heights');
   const height = heights.cut;
-  const taken = order(pending, policy.ordering, height, policy.max_transactions_per_batch);
+  const ordered = order(pending, policy.ordering, height, policy.max_transactions_per_batch);
+  const taken = fitting(ordered, BATCH_BYTES_MAX);
   if (taken.length === 0) return taken;
   const timestamp_ms = Math.max(now_ms, heights.timestamp_ms);
   const record: BatchRecord = {
@@ -130,7 +131,8 @@ export function settleOpened(
 
   const free = record.places - record.opened.filter((outcome) => outcome.ok).length;
   const tries = Math.min(free, policy.open_max - record.order.length);
-  const taken = tries > 0 ? order(pending, policy.ordering, height, tries) : [];
+  const refill = tries > 0 ? order(pending, policy.ordering, height, tries).slice(0, tries) : [];
+  const taken = fitting(refill, BATCH_BYTES_MAX - bytesOf(record.opened));
   if (taken.length > 0) {
     commitOrder(step, record, taken);
     step.send(BATCH, height, { type: 'ordered' });
@@ -138,6 +140,11 @@ export function settleOpened(
   }
   complete(step, record, log);
   return { taken, complete: true, judged };
+}
+
+/** Of the transactions among them. */
+function bytesOf(opened: readonly OpenedRecord[]): number {
+  return opened.reduce((sum, outcome) => sum + (outcome.ok ? outcome.raw.length / 2 : 0), 0);
 }
 
 /** A hash that was sequenced before, or stands earlier in this batch, is a replay. */

@@ -22,6 +22,8 @@ const pending = (n: number): Pending => ({
   envelope_id: hex(new Uint8Array(32).fill(n + 1)),
   admission_sequence: n,
   admitted_cut: 0,
+  order_by: 1_000,
+  bytes: 100,
   fee_gwei: 0,
   risk_level: 0,
   requires_migration: false,

@@ -106,9 +106,11 @@ export class Intake {
       if (count >= capacity) return { ok: false, code: 'mempool_full', retry_after_s };
       const { cut } = meta(step, 'heights');
       const at_ms = this.#now();
-      const receipt = this.#receipt(id, next_sequence, at_ms, orderByHeight(cut, count, batch_size, age_max_cuts));
+      const order_by = orderByHeight(cut, count, batch_size, age_max_cuts);
+      const receipt = this.#receipt(id, next_sequence, at_ms, order_by);
       putMeta(step, 'mempool', { count: count + 1, next_sequence: next_sequence + 1 });
-      admitted = pendingOf(id, envelope, next_sequence, cut);
+      const place = { admission_sequence: next_sequence, admitted_cut: cut, order_by };
+      admitted = { ...place, ...pendingOf(id, envelope, identity.ciphertext.length) };
       step.put('pending', next_sequence, admitted);
       step.put('envelopes', id, recordOf(envelope, hex(identity.ciphertext_sha512), receipt));
       step.put('ciphertexts', id, identity.ciphertext);
@@ -150,11 +152,12 @@ export class Intake {
   }
 }
 
-function pendingOf(envelope_id: string, envelope: Envelope, admission_sequence: number, admitted_cut: number): Pending {
+type Place = 'admission_sequence' | 'admitted_cut' | 'order_by';
+
+function pendingOf(envelope_id: string, envelope: Envelope, bytes: number): Omit<Pending, Place> {
   return {
     envelope_id,
-    admission_sequence,
-    admitted_cut,
+    bytes,
     fee_gwei: feeGwei(envelope.priority_fee),
     risk_level: envelope.risk_level,
     requires_migration: false,
