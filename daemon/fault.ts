@@ -28,7 +28,7 @@ const sentences = {
   store_busy: (d: Detail) => `The store has ${d.waiting} steps waiting for the disk, which is its bound; try again.`,
   store_closed: () => 'The store is closed.',
   watermark_missing: (d: Detail) =>
-    `The watermark file${at(d)} is ${d.reason ?? 'missing'} though the store has promised signatures. Restore the file; or, when you are sure that no newer copy of this store exists, start once with acceptMissingWatermark.`,
+    `The watermark file${at(d)} is ${d.reason ?? 'missing'} though the store has promised signatures. Restore the file; or, when you are sure that no newer copy of this store exists, start once with --accept-missing-watermark.`,
   watermark_unknown: (d: Detail) =>
     `The store holds no such promise: ${d.kind} ${d.number} must be committed before it is signed.`,
   disk_low: (d: Detail) => `The disk${at(d)} has ${d.free_bytes} bytes left, below ${d.free_bytes_min}.`,

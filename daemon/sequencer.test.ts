@@ -14,7 +14,7 @@ import { verifyBatch } from '../client/verify.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { envelopeRecord } from './records.ts';
-import { createSequencer, type Sequencer } from './sequencer.ts';
+import { createSequencer, type Sequencer, type SequencerOptions } from './sequencer.ts';
 
 const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const folders: string[] = [];
@@ -29,7 +29,11 @@ afterAll(() => {
 
 type Overrides = { [S in keyof Config]?: Partial<Config[S]> };
 
-function start(state_dir: string, overrides: Overrides = {}): Promise<Sequencer> {
+function start(
+  state_dir: string,
+  overrides: Overrides = {},
+  options: Partial<SequencerOptions> = {},
+): Promise<Sequencer> {
   const { config } = loadConfig({ environment: { STATE_DIRECTORY: state_dir } });
   const sections = Object.entries(config).map(([name, section]) => [
     name,
@@ -38,7 +42,7 @@ function start(state_dir: string, overrides: Overrides = {}): Promise<Sequencer>
   const fatal = (error: unknown) => {
     throw error;
   };
-  return createSequencer({ config: Object.fromEntries(sections) as Config, log: quiet, fatal });
+  return createSequencer({ config: Object.fromEntries(sections) as Config, log: quiet, fatal, ...options });
 }
 
 const wallet = (n: number) => privateKeyToAccount(hex(new Uint8Array(32).fill(n + 1)));
@@ -263,6 +267,16 @@ describe('a restart', () => {
     await expect(start(folder)).rejects.toMatchObject({ code: 'store_wrong_key' });
     writeFileSync(join(folder, 'simulator', 'root.key'), 'short');
     await expect(start(folder)).rejects.toMatchObject({ code: 'key_source_failed' });
+  });
+
+  it('refuses to sign without its watermark, unless the operator vouches for the store', async () => {
+    const folder = newFolder();
+    await (await start(folder, BY_HAND)).close();
+    rmSync(join(folder, 'store', 'watermark'));
+    const refused = { code: 'watermark_missing', message: expect.stringContaining('--accept-missing-watermark') };
+    await expect(start(folder, BY_HAND)).rejects.toMatchObject(refused);
+    await (await start(folder, BY_HAND, { accept_missing_watermark: true })).close();
+    await (await start(folder, BY_HAND)).close();
   });
 
   it('refuses a second daemon on one store', async () => {

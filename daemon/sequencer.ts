@@ -48,6 +48,8 @@ export interface SequencerOptions {
   readonly now?: () => number;
   /** Told of a broken invariant: the process must end, and the next start replays the outbox. */
   readonly fatal: (error: unknown) => void;
+  /** An operator's word for one start: see `WatermarkOptions`. */
+  readonly accept_missing_watermark?: boolean;
 }
 
 export interface SequencerEvents {
@@ -122,7 +124,7 @@ class Assembly implements Sequencer {
   /** In the order of what needs what. */
   async init(): Promise<void> {
     const { config } = this;
-    const { log, fatal } = this.#options;
+    const { log, fatal, accept_missing_watermark: accept_missing = false } = this.#options;
     const now = this.#now;
     const folder = resolve(config.daemon.state_dir);
     const onFault = (fault: Fault) => log.warn({ err: fault }, fault.message);
@@ -141,7 +143,7 @@ class Assembly implements Sequencer {
       fatal,
     });
     const store = this.#store;
-    this.#watermark = await openWatermark(store);
+    this.#watermark = await openWatermark(store, { accept_missing });
     const watermark = this.#watermark;
     const pool = this.#pool;
 

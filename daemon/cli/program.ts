@@ -45,6 +45,7 @@ function createProgram(done: (code: number) => void): Command {
     .description('run the daemon until SIGTERM or SIGINT')
     .option(...config)
     .option('--json', 'print one JSON line when it is ready')
+    .option('--accept-missing-watermark', 'your word, for one start, that no newer copy of this store exists')
     .action(async (options) => done(await (await import('./start.ts')).start(options)));
 
   program

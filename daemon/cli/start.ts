@@ -9,7 +9,13 @@ import { VERSION } from './program.ts';
 /** As a shell reports a process that SIGINT ended. */
 const INTERRUPTED = 130;
 
-export async function start(options: { config?: string; json?: boolean }): Promise<number> {
+interface Options {
+  config?: string;
+  json?: boolean;
+  acceptMissingWatermark?: boolean;
+}
+
+export async function start(options: Options): Promise<number> {
   const stop = stopSignal();
   const { config, sources } = loadConfig(options.config === undefined ? {} : { file: options.config });
   const log = createLogger(config.daemon.log_level);
@@ -21,7 +27,8 @@ export async function start(options: { config?: string; json?: boolean }): Promi
   process.on('uncaughtException', fatal);
   process.on('unhandledRejection', fatal);
 
-  await using sequencer = await createSequencer({ config, log, fatal });
+  const accept_missing_watermark = options.acceptMissingWatermark === true;
+  await using sequencer = await createSequencer({ config, log, fatal, accept_missing_watermark });
   const server = await createServer({ sequencer, log, version: VERSION });
   try {
     const address = await server.listen();
