@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { Collateral } from './collateral.ts';
 import { base64, base64UpTo, Counter, Digest, fromBase64, hex, hexOf, Timestamp } from './encoding.ts';
 import type { Evidence, RefusedEvidence, VerifiedEvidence } from './evidence.ts';
+import { Keyset } from './keyset.ts';
 
 export const PROVIDERS = ['simulator', 'tsm', 'sgx', 'dstack'] as const;
 export type ProviderName = (typeof PROVIDERS)[number];
@@ -42,6 +43,28 @@ export const Attestation = z
   })
   .meta({ id: 'Attestation' });
 export type Attestation = z.output<typeof Attestation>;
+
+/** What `GET /epochs/{epoch}/keyset` answers. */
+export const AttestedKeyset = z
+  .strictObject({
+    keyset: Keyset,
+    keyset_digest: Digest,
+    leaf_index: Counter,
+    attestation: Attestation.nullable().describe('Purpose 2 over the keyset; null once its epoch is not active.'),
+  })
+  .meta({ id: 'AttestedKeyset' });
+export type AttestedKeyset = z.output<typeof AttestedKeyset>;
+
+/** What `GET /attestation` answers. */
+export const FreshAttestation = z
+  .strictObject({
+    keyset: Keyset,
+    keyset_digest: Digest,
+    attestation: Attestation,
+    nonce: z.string().nullable().describe('As bound into the report data, 0x-hex.'),
+  })
+  .meta({ id: 'FreshAttestation' });
+export type FreshAttestation = z.output<typeof FreshAttestation>;
 
 /**
  * @param verification  what `verifyEvidence` found; evidence that fails is never attached to a seal

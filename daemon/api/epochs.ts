@@ -3,8 +3,7 @@
 import { z } from 'zod';
 import { Counter, Digest, fromBase64, hex, uint } from '../../actors/encoding.ts';
 import { EPOCH_STATES, type EpochState } from '../../actors/epoch.ts';
-import { Keyset } from '../../actors/keyset.ts';
-import { Attestation } from '../../actors/quote.ts';
+import { AttestedKeyset, FreshAttestation } from '../../actors/quote.ts';
 import { EPOCH } from '../epochs.ts';
 import { type KeysetRecord, keysetRecord, meta } from '../records.ts';
 import { machineId } from '../runtime.ts';
@@ -29,24 +28,6 @@ const EpochEntry = z.strictObject({
   not_before_ms: Counter,
 });
 const Epochs = z.strictObject({ active: uint(32), epochs: z.array(EpochEntry) }).meta({ id: 'Epochs' });
-
-const AttestedKeyset = z
-  .strictObject({
-    keyset: Keyset,
-    keyset_digest: Digest,
-    leaf_index: Counter,
-    attestation: Attestation.nullable().describe('Purpose 2 over the keyset; null once its epoch is not active.'),
-  })
-  .meta({ id: 'AttestedKeyset' });
-
-const FreshAttestation = z
-  .strictObject({
-    keyset: Keyset,
-    keyset_digest: Digest,
-    attestation: Attestation,
-    nonce: z.string().nullable().describe('As bound into the report data, 0x-hex.'),
-  })
-  .meta({ id: 'FreshAttestation' });
 
 const PublicKey = z
   .strictObject({ epoch: uint(32), publicKey: z.string().length(130).describe('Uncompressed secp256k1 point, hex.') })

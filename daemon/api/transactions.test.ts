@@ -1,6 +1,7 @@
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Admitted, AdmittedItem, TransactionStatus } from '../../actors/admission.ts';
 import { receiptDigest } from '../../actors/digest.ts';
 import { base64, concat, fromBase64, fromHex } from '../../actors/encoding.ts';
 import { CIPHERTEXT_BYTES_MAX, type Envelope, identify } from '../../actors/envelope.ts';
@@ -8,7 +9,6 @@ import { REFUSALS, type Refusal } from '../../actors/refusal.ts';
 import { encryptEnvelope } from '../../client/seal.ts';
 import { enveloped, forged, type House, openHouse, signed } from '../../test/house.ts';
 import { PROBLEMS, Problem, type ProblemCode } from './problem.ts';
-import { Admitted, AdmittedItem, TransactionStatus } from './transactions.ts';
 
 const BY_HAND = { batch_interval_ms: 60_000, batch_size: 50 };
 

@@ -1,10 +1,10 @@
 // POST /transactions and GET /transactions/{id} (DESIGN §3). One envelope gets an answer of its own; of an array each element
 // does, in its place, so that one bad envelope does not cost the others theirs. Nothing is answered before it is durable.
 import { z } from 'zod';
-import { Bytes32, hexOf, uint } from '../../actors/encoding.ts';
-import { Envelope, TxId } from '../../actors/envelope.ts';
-import { Receipt } from '../../actors/receipt.ts';
-import { REFUSALS, refusalOf } from '../../actors/refusal.ts';
+import { Admitted, AdmittedItem, TransactionStatus } from '../../actors/admission.ts';
+import { Bytes32 } from '../../actors/encoding.ts';
+import { Envelope } from '../../actors/envelope.ts';
+import { refusalOf } from '../../actors/refusal.ts';
 import { isSealed } from '../batches.ts';
 import type { Admission } from '../intake.ts';
 import { type EnvelopeRecord, envelopeRecord } from '../records.ts';
@@ -13,37 +13,6 @@ import { peerOf } from './door.ts';
 import { firstIssue, NoQuery } from './input.ts';
 import { Problem, problem, Refused, sendProblem } from './problem.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
-
-export const Admitted = z
-  .strictObject({
-    envelope_id: Bytes32,
-    tx_id: TxId.optional().describe('Your label, as sent.'),
-    receipt: Receipt,
-  })
-  .meta({ id: 'Admitted' });
-
-/** In an answer to an array: what the envelope would have been answered alone, and the status that it would have had. */
-export const AdmittedItem = z.strictObject({ status: z.literal(202), ...Admitted.shape }).meta({ id: 'AdmittedItem' });
-type AdmittedItem = z.output<typeof AdmittedItem>;
-
-const REASONS = Object.keys(REFUSALS) as [keyof typeof REFUSALS, ...(keyof typeof REFUSALS)[]];
-
-export const TransactionStatus = z
-  .strictObject({
-    envelope_id: Bytes32,
-    tx_id: TxId.optional(),
-    status: z.enum(['pending', 'ordered', 'sequenced', 'refused']),
-    code: uint(16).optional().describe('Why it was refused, as signed in the batch.'),
-    reason: z.enum(REASONS).optional().describe('The name of the code.'),
-    height: z.int().optional().describe('Of the batch that ordered it.'),
-    index: z.int().optional().describe('Its place among the transactions of the batch.'),
-    tx_hash: Bytes32.optional(),
-    sender: hexOf(20).optional(),
-    receipt: Receipt,
-    sealed: z.boolean().describe('A seal covers the batch.'),
-  })
-  .meta({ id: 'TransactionStatus' });
-export type TransactionStatus = z.output<typeof TransactionStatus>;
 
 export function transactions(app: App, { sequencer, allowance }: Modules): void {
   const { envelopes_max } = sequencer.config.api;
