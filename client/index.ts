@@ -1,0 +1,56 @@
+/**
+ * The client library, `aegisd/client`: for wallets, indexers and whoever verifies, in Node and in browsers. Its order of use:
+ *
+ * - `fetchKeyset` gets the enclave's public keys and verifies the quote that binds them.
+ * - `encryptEnvelope` encrypts a signed transaction to them.
+ * - `submit` sends it and checks the receipt; `checkReceipt` checks one that was kept.
+ * - `confirmTransaction` waits for its batch and verifies that. Its parts are `followTransaction`, `fetchBatch`, `verifyBatch`.
+ * - `verifyInclusion` and `verifyConsistency` hold the log together over time.
+ *
+ * Expected failures are values `{ ok: false, code, field, message }`; `orThrow` makes exceptions of them. What throws by
+ * itself is wrong use. What is not exported here may change at any time.
+ */
+
+export type { Admitted, TransactionStatus } from '../actors/admission.ts';
+export { BatchFile, type BatchRefusal, type BatchTransaction, type Header } from '../actors/batch.ts';
+export {
+  batchDigest,
+  type Destination,
+  envelopeAad,
+  envelopeId,
+  envelopeInfo,
+  keysetDigest,
+  logId,
+  quoteDigest,
+  receiptDigest,
+  sealDigest,
+  sha512,
+} from '../actors/digest.ts';
+export { base64, fromBase64, fromHex, hex } from '../actors/encoding.ts';
+export { Envelope, type EnvelopeInput, type Scheme } from '../actors/envelope.ts';
+export { Keyset } from '../actors/keyset.ts';
+export { Attestation, type AttestedKeyset, type FreshAttestation } from '../actors/quote.ts';
+export { Receipt } from '../actors/receipt.ts';
+export { REFUSALS, refusalOf } from '../actors/refusal.ts';
+export { Head } from '../actors/seal.ts';
+export { fetchBatch, type VerifiedBatch } from './batch.ts';
+export { EXCHANGE_CODES, type ExchangeCode, type ExchangeOptions, type ExchangeRefusal, Problem } from './exchange.ts';
+export { CONFLICTS, type Conflict, type ConflictCode, findConflicts } from './history.ts';
+export { type Parsed, parseStrict } from './json.ts';
+export { orThrow, type Refused, RefusedError } from './outcome.ts';
+export { DEFAULT_POLICY, VerificationPolicy, type VerificationPolicyInput } from './policy.ts';
+export { checkReceipt, envelopeIdOf, RECEIPT_CODES, type ReceiptCode } from './receipt.ts';
+export { encryptEnvelope, type SealRequest } from './seal.ts';
+export {
+  type Confirmation,
+  type ConfirmationCode,
+  confirmTransaction,
+  type Followed,
+  followTransaction,
+  type Submission,
+  submit,
+  type TransactionRefusal,
+} from './transaction.ts';
+export { fetchKeyset, KEYSET_CODES, type KeysetCode, type Trust, type VerifiedKeyset, verifyKeyset } from './trust.ts';
+export { CHECKS, type CheckName, FAILURE_CODES, type FailureCode } from './verdict.ts';
+export { type Accepted, type Refusal, type Verdict, type VerifyOptions, verifyBatch } from './verify.ts';
