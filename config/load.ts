@@ -10,8 +10,8 @@ import type { z } from 'zod';
 import { conflicts } from './conflict.ts';
 import { ConfigError, type Issue } from './error.ts';
 import { type Position, type Positions, pathKey, positions, shorten } from './position.ts';
-import { CONFIG_KEYS, type Config, schema } from './schema.ts';
-import { readSource, type Source } from './source.ts';
+import { CONFIG_KEYS, type Config, type Settings, schema } from './schema.ts';
+import { readSource, type Source, settingsSource } from './source.ts';
 import { nearest } from './suggestion.ts';
 
 /** The defaults: they ship beside the code and are read like any other file. */
@@ -20,6 +20,8 @@ export const DEFAULTS_FILE = fileURLToPath(new URL('../sequencer.toml', import.m
 export interface LoadOptions {
   /** The operator's file; without it the defaults are all there is. */
   readonly file?: string | undefined;
+  /** A program's own, over the file. */
+  readonly settings?: Settings | undefined;
   /** Only STATE_DIRECTORY is read. Default: the process's own. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
 }
@@ -167,11 +169,11 @@ function stateDirectory(
  * const { config } = loadConfig({ file: '/etc/aegis/sequencer.toml' });
  * config.seal.interval_ms; // 1000
  */
-export function loadConfig({ file, environment = process.env }: LoadOptions = {}): Loaded {
+export function loadConfig({ file, settings, environment = process.env }: LoadOptions = {}): Loaded {
   const defaults = readSource(DEFAULTS_FILE, nameOf(DEFAULTS_FILE));
   // An operator who names the defaults themselves hasn't set anything.
   const own = file !== undefined && resolve(file) !== DEFAULTS_FILE ? [readSource(file, file)] : [];
-  const files = [defaults, ...own];
+  const files = [defaults, ...own, ...(settings === undefined ? [] : [settingsSource(settings)])];
   const sources = files.map(({ name }) => name);
   const merged = files.map(({ table }) => table).reduce(merge);
   const moved = stateDirectory(merged, defaults.table, environment);

@@ -217,6 +217,10 @@ type Parsed = z.output<typeof schema>;
 /** The effective settings. Frozen when they come from `loadConfig`: a reload makes a new one. */
 export type Config = { readonly [S in keyof Parsed]: Readonly<Parsed[S]> };
 
+/** What a program sets: only what differs from the defaults. */
+export type Settings = { readonly [S in keyof Parsed]?: { readonly [K in keyof Parsed[S]]?: Given<Parsed[S][K]> } };
+type Given<T> = T extends bigint ? bigint | number | string : T;
+
 /** `section.key` of every setting, such as `seal.interval_ms`. */
 export type ConfigKey = { [S in keyof Parsed]: `${S}.${keyof Parsed[S] & string}` }[keyof Parsed];
 

@@ -4,7 +4,7 @@
  * too large, not UTF-8, not TOML (with line and column).
  */
 import { readFileSync, statSync } from 'node:fs';
-import { parse, TomlError, type TomlTable } from 'smol-toml';
+import { parse, stringify, TomlError, type TomlTable } from 'smol-toml';
 import { ConfigError } from './error.ts';
 
 /** A configuration is written by hand; what is larger is some other file. */
@@ -69,4 +69,30 @@ export function readSource(path: string, name: string): Source {
     const { line, column } = cause;
     throw new ConfigError([{ file: name, line, column, key: '', message: `not TOML: ${reason}` }], { cause });
   }
+}
+
+/**
+ * Settings that a program gives, as if they stood in a file: messages show them as the lines that they would be.
+ *
+ * @throws ConfigError  one issue, when a value has no form in TOML
+ */
+export function settingsSource(settings: object, name = 'settings'): Source {
+  try {
+    const text = stringify(writable(settings));
+    return { name, text, table: parse(text, { integersAsBigInt: true }) };
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message.split('\n', 1)[0] : 'unreadable';
+    return refuse(name, `expected tables of numbers, texts and truth values: ${reason}`, cause);
+  }
+}
+
+const INTEGER_MAX = 2n ** 63n - 1n;
+
+/** What TOML can't write as an integer becomes text, which every key that can be so wide takes; what is undefined is left out. */
+function writable(value: unknown): unknown {
+  if (value === null) throw new TypeError('null is no value');
+  if (typeof value === 'bigint' && value > INTEGER_MAX) return String(value);
+  if (typeof value !== 'object' || Array.isArray(value) || value instanceof Date) return value;
+  const entries = Object.entries(value).filter(([, each]) => each !== undefined);
+  return Object.fromEntries(entries.map(([key, each]) => [key, writable(each)]));
 }

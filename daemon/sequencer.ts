@@ -6,11 +6,14 @@ import { join, resolve } from 'node:path';
 import type { BatchFile } from '../actors/batch.ts';
 import { sha512 } from '../actors/digest.ts';
 import { hex, utf8 } from '../actors/encoding.ts';
-import type { Envelope } from '../actors/envelope.ts';
+import { Envelope, type EnvelopeInput } from '../actors/envelope.ts';
+import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
 import { canonicalJson } from '../config/canonical.ts';
-import type { Config } from '../config/schema.ts';
+import { loadConfig } from '../config/load.ts';
+import type { Config, Settings } from '../config/schema.ts';
 import { createPool, type Pool } from '../workers/pool.ts';
+import { firstIssue } from './api/input.ts';
 import { Attester } from './attester.ts';
 import { batchFile, recentBatches } from './batches.ts';
 import { Cutter } from './cutter.ts';
@@ -21,6 +24,7 @@ import { storeKey } from './keys/keyring.ts';
 import { simulatorSource } from './keys/simulator.ts';
 import type { KeySource } from './keys/source.ts';
 import { KeysetQuote } from './keysets.ts';
+import { createLogger } from './logger.ts';
 import { Mempool } from './mempool.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
 import { meta } from './records.ts';
@@ -42,12 +46,19 @@ export interface Logger {
 }
 
 export interface SequencerOptions {
-  readonly config: Config;
-  readonly log: Logger;
+  /** What differs from the embedded sequencer.toml, or the path of a TOML file with that. */
+  readonly settings?: Settings | string;
+  /** In place of `settings`: the whole of it, as `loadConfig` checked it. */
+  readonly config?: Config;
+  /** JSON lines on standard error from `daemon.log_level` on, where left out. */
+  readonly log?: Logger;
   /** Wall clock in ms; the host's. */
   readonly now?: () => number;
-  /** Told of a broken invariant: the process must end, and the next start replays the outbox. */
-  readonly fatal: (error: unknown) => void;
+  /**
+   * Told of a broken invariant: the process must end, and the next start replays the outbox. Where left out, the error is
+   * thrown where nothing catches it.
+   */
+  readonly fatal?: (error: unknown) => void;
   /** An operator's word for one start: see `WatermarkOptions`. */
   readonly accept_missing_watermark?: boolean;
 }
@@ -61,9 +72,16 @@ export interface Sequencer extends AsyncDisposable {
   readonly config: Config;
   readonly store: Store;
   readonly epoch: ActiveEpoch;
+  /** What envelopes are encrypted to. */
+  readonly keyset: Keyset;
   readonly events: EventEmitter<SequencerEvents>;
-  /** Admits one encrypted transaction; durable when it resolves with `ok`. */
-  submitEncrypted(envelope: Envelope, client?: string): Promise<Admission>;
+  /**
+   * Admits one encrypted transaction; durable when it resolves with `ok`.
+   *
+   * @param envelope  from whoever: it is validated here, and `invalid_envelope` names the field that is wrong
+   * @param client    who is told of by the event `refused` if it can't be opened
+   */
+  submitEncrypted(envelope: EnvelopeInput, client?: string): Promise<Submission>;
   /** Cuts a batch now. @returns its height; undefined when nothing is pending */
   createBatch(): Promise<number | undefined>;
   batch(height: number): BatchFile | undefined;
@@ -83,7 +101,21 @@ export interface Sequencer extends AsyncDisposable {
   close(limit_ms?: number): Promise<void>;
 }
 
-export async function createSequencer(options: SequencerOptions): Promise<Sequencer> {
+export type Submission =
+  | Admission
+  | { readonly ok: false; readonly code: 'invalid_envelope'; readonly field: string; readonly detail: string };
+
+/**
+ * ```ts
+ * await using sequencer = await createSequencer({ settings: { daemon: { state_dir: 'state' } } });
+ * ```
+ *
+ * It opens no port: api/server.ts does that for `aegisd start`. A process that embeds it should take SIGUSR1 before
+ * anything else, as main.ts does: Node would open its debugger on it.
+ *
+ * @throws {ConfigError} naming every wrong setting. @throws {Fault} when the state folder, a key or a thread fails
+ */
+export async function createSequencer(options: SequencerOptions = {}): Promise<Sequencer> {
   const sequencer = new Assembly(options);
   try {
     await sequencer.init();
@@ -94,10 +126,24 @@ export async function createSequencer(options: SequencerOptions): Promise<Sequen
   }
 }
 
+function configOf(settings: Settings | string | undefined): Config {
+  const given = typeof settings === 'string' ? { file: settings } : { settings };
+  return loadConfig(given).config;
+}
+
+/** Past every handler of the call that met it, so that the process ends unless its host says otherwise. */
+function rethrow(error: unknown): void {
+  setImmediate(() => {
+    throw error;
+  });
+}
+
 class Assembly implements Sequencer {
   readonly config: Config;
   readonly events = new EventEmitter<SequencerEvents>();
   readonly #options: SequencerOptions;
+  readonly #log: Logger;
+  readonly #fatal: (error: unknown) => void;
   readonly #now: () => number;
   #pool: Pool | undefined;
   #watermark: Watermark | undefined;
@@ -116,15 +162,19 @@ class Assembly implements Sequencer {
   #started = false;
 
   constructor(options: SequencerOptions) {
-    this.config = options.config;
+    this.config = options.config ?? configOf(options.settings);
     this.#options = options;
+    this.#log = options.log ?? createLogger(this.config.daemon.log_level);
+    this.#fatal = options.fatal ?? rethrow;
     this.#now = options.now ?? Date.now;
   }
 
   /** In the order of what needs what. */
   async init(): Promise<void> {
     const { config } = this;
-    const { log, fatal, accept_missing_watermark: accept_missing = false } = this.#options;
+    const { accept_missing_watermark: accept_missing = false } = this.#options;
+    const log = this.#log;
+    const fatal = this.#fatal;
     const now = this.#now;
     const folder = resolve(config.daemon.state_dir);
     const onFault = (fault: Fault) => log.warn({ err: fault }, fault.message);
@@ -245,8 +295,14 @@ class Assembly implements Sequencer {
     return this.#epoch;
   }
 
-  async submitEncrypted(envelope: Envelope, client?: string): Promise<Admission> {
-    const admission = await this.#intake.admit(envelope, client);
+  get keyset(): Keyset {
+    return this.#epoch.keyset.keyset;
+  }
+
+  async submitEncrypted(envelope: EnvelopeInput, client?: string): Promise<Submission> {
+    const parsed = Envelope.safeParse(envelope);
+    if (!parsed.success) return { ok: false, code: 'invalid_envelope', ...firstIssue(parsed.error) };
+    const admission = await this.#intake.admit(parsed.data, client);
     if (admission.ok) this.#cutter.wake();
     return admission;
   }

@@ -33,13 +33,16 @@ export function fieldName(path: readonly PropertyKey[]): string {
   return name.length > FIELD_CHARACTERS_MAX ? `${name.slice(0, FIELD_CHARACTERS_MAX)}…` : name;
 }
 
-/** The first thing that is wrong. @param place  path of the validated value in the body */
-export function firstIssue(
-  error: z.core.$ZodError,
-  place: readonly PropertyKey[] = [],
-): { field: string; detail: string } {
+/** A field's name from outside the value that it is in. @param place  index of the value in the body; none when it is the body */
+export function within(place: number | undefined, field: string): string {
+  if (place === undefined) return field;
+  return field === '' || field.startsWith('[') ? `[${place}]${field}` : `[${place}].${field}`;
+}
+
+/** The first thing that is wrong. */
+export function firstIssue(error: z.core.$ZodError): { field: string; detail: string } {
   const issue = error.issues[0]!;
-  const path = [...place, ...issue.path];
+  const path = issue.path;
   if (issue.code === 'unrecognized_keys') return { field: fieldName([...path, issue.keys[0]!]), detail: 'unknown key' };
   return { field: fieldName(path), detail: issue.message.replace(/^Invalid input: /, '') };
 }

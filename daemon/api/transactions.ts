@@ -3,14 +3,13 @@
 import { z } from 'zod';
 import { Admitted, AdmittedItem, TransactionStatus } from '../../actors/admission.ts';
 import { Bytes32 } from '../../actors/encoding.ts';
-import { Envelope } from '../../actors/envelope.ts';
+import { Envelope, type EnvelopeInput } from '../../actors/envelope.ts';
 import { refusalOf } from '../../actors/refusal.ts';
 import { isSealed } from '../batches.ts';
-import type { Admission } from '../intake.ts';
 import { type EnvelopeRecord, envelopeRecord } from '../records.ts';
 import type { Sequencer } from '../sequencer.ts';
 import { peerOf } from './door.ts';
-import { firstIssue, NoQuery } from './input.ts';
+import { NoQuery, within } from './input.ts';
 import { Problem, problem, Refused, sendProblem } from './problem.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
 
@@ -52,7 +51,7 @@ export function transactions(app: App, { sequencer, allowance }: Modules): void 
       const body: unknown = request.body;
       if (body === undefined || body === null) return refuse(reply, 'empty_body');
       if (!Array.isArray(body)) {
-        const answer = await submit(sequencer, body, [], client);
+        const answer = await submit(sequencer, body, undefined, client);
         if (answer.status !== 202) return sendProblem(reply, answer as Problem);
         const { status, ...admitted } = answer as AdmittedItem;
         return reply.code(status).send(admitted);
@@ -62,7 +61,7 @@ export function transactions(app: App, { sequencer, allowance }: Modules): void 
         const detail = `expected 1 to ${envelopes_max} envelopes, found ${body.length}`;
         return refuse(reply, 'too_many_envelopes', { detail });
       }
-      const answers = await Promise.all(body.map((each, i) => submit(sequencer, each, [i], client)));
+      const answers = await Promise.all(body.map((each, i) => submit(sequencer, each, i, client)));
       const first = answers.find(({ status }) => status === 202) ?? answers[0]!;
       const wait_s = Math.max(0, ...answers.map((each) => ('retry_after_s' in each ? (each.retry_after_s ?? 0) : 0)));
       if (wait_s > 0) reply.header('retry-after', wait_s);
@@ -101,25 +100,23 @@ export function transactions(app: App, { sequencer, allowance }: Modules): void 
   );
 }
 
-/** @param place  path of the envelope in the body */
+/** @param place  of the envelope in the body; undefined when it is the body */
 async function submit(
   sequencer: Sequencer,
   input: unknown,
-  place: readonly PropertyKey[],
+  place: number | undefined,
   client: string | undefined,
 ): Promise<AdmittedItem | Problem> {
-  const parsed = Envelope.safeParse(input);
-  if (!parsed.success) return problem('invalid_body', firstIssue(parsed.error, place));
-  return answerOf(await sequencer.submitEncrypted(parsed.data, client));
-}
-
-function answerOf(admission: Admission): AdmittedItem | Problem {
-  if (!admission.ok) {
-    const { ok: _, code, ...particulars } = admission;
-    return problem(code, particulars);
+  const admission = await sequencer.submitEncrypted(input as EnvelopeInput, client);
+  if (admission.ok) {
+    const { envelope_id, tx_id, receipt } = admission;
+    return { status: 202, envelope_id, ...(tx_id !== null && { tx_id }), receipt };
   }
-  const { envelope_id, tx_id, receipt } = admission;
-  return { status: 202, envelope_id, ...(tx_id !== null && { tx_id }), receipt };
+  if (admission.code === 'invalid_envelope') {
+    return problem('invalid_body', { field: within(place, admission.field), detail: admission.detail });
+  }
+  const { ok: _, code, ...particulars } = admission;
+  return problem(code, particulars);
 }
 
 function statusOf({ tx_id, receipt, outcome }: EnvelopeRecord, sealed: boolean): TransactionStatus {
