@@ -15,7 +15,6 @@ export type BatchEvent =
   | { type: 'sealed' };
 
 export const BATCH_STATES = ['opening', 'signing', 'sealing', 'sealed'] as const;
-export type BatchState = (typeof BATCH_STATES)[number];
 
 export const BATCH_MACHINE_VERSION = 1;
 

@@ -95,6 +95,12 @@ export function conflicts(config: Config): Spot[][] {
       'sequencer.open_max',
       'each transaction of a batch takes one try to open it',
     ),
+    atMost(
+      config,
+      'store.free_bytes_min',
+      'store.map_bytes_max',
+      'a store that small has never so much left, so nothing would be admitted',
+    ),
     limited ? atMost(config, 'api.envelopes_max', 'api.rate_limit_burst', 'a full array could never pass') : [],
     patience(config),
     production(config),

@@ -184,6 +184,11 @@ const mistakes: [name: string, text: string, ...starts: string[]][] = [
     'own.toml:1:40 sequencer.max_transactions_per_batch = 9: expected at least sequencer.batch_size = 10',
   ],
   [
+    'a store smaller than what must stay free',
+    '[store]\nmap_bytes_max = 134217728',
+    'own.toml:2:17 store.map_bytes_max = 134217728: expected at least store.free_bytes_min = 268435456',
+  ],
+  [
     'the same of the next pair',
     '[sequencer]\nmax_transactions_per_batch = 201',
     'own.toml:2:30 sequencer.max_transactions_per_batch = 201: expected at most sequencer.open_max = 200',

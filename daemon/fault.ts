@@ -38,7 +38,6 @@ const sentences = {
   key_source_failed: (d: Detail) => `The key source ${d.source ?? ''} gave no key: ${d.reason ?? 'no reason given'}.`,
   self_test_failed: (d: Detail) =>
     `The start-up self-test failed: ${list(d.primitives)} gave wrong answers${d.engine ? ` (signing.engine = "${d.engine}")` : ''}. Nothing was signed. Reinstall this version; if it fails again, try the other engine, and another machine.`,
-  effect_timeout: (d: Detail) => `The effect ${d.kind ?? ''} took longer than ${d.timeout_ms} ms.`,
   token_invalid: (d: Detail) => `The token file${at(d)} holds no token: ${d.reason}. Mend it or take it away.`,
   listen_failed: (d: Detail) => `Cannot listen on ${d.address}: ${d.reason ?? 'the address is in use'}.`,
 } satisfies Record<string, (detail: Detail) => string>;
