@@ -5,6 +5,9 @@ import { Piscina } from 'piscina';
 import type { EngineName } from './engine.ts';
 import type { Answer, JobName, Jobs, ThreadData } from './job.ts';
 
+/** `.ts` in a checkout, `.js` in the package, where Node strips no types. */
+const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
+
 /** `[workers]` of sequencer.toml. */
 export interface PoolOptions {
   readonly open_threads: number;
@@ -40,7 +43,7 @@ const CLOSE_TIMEOUT_MS = 5_000;
 export function createPool(options: PoolOptions): Pool {
   const lane = (threads: number, nice = 0) =>
     new Piscina({
-      filename: new URL('./thread.ts', import.meta.url).href,
+      filename: new URL(`./thread${EXTENSION}`, import.meta.url).href,
       minThreads: threads,
       maxThreads: threads,
       maxQueue: options.queue_max,
