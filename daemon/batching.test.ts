@@ -8,6 +8,7 @@ import { base64, hex } from '../actors/encoding.ts';
 import { CIPHERTEXT_BYTES_MAX, type Envelope } from '../actors/envelope.ts';
 import { BATCH_BYTES_MAX, NO_ASSETS, type Pending } from '../actors/ordering.ts';
 import type { Receipt } from '../actors/receipt.ts';
+import { type OrderedEntry, replay } from '../actors/replay.ts';
 import { loadConfig } from '../config/load.ts';
 import { memoryStore } from '../test/memory.ts';
 import { seeded } from '../test/seed.ts';
@@ -192,6 +193,23 @@ function judge(store: Store, receipts: ReadonlyMap<string, Receipt>): void {
     expect(places.get(id)).toBeLessThanOrEqual(Number(receipt.order_by_height));
   }
   expect(places.size).toBe(store.count('envelopes'));
+  const orders = ordersOf(store);
+  expect(orders.length).toBeGreaterThanOrEqual(cut);
+  expect(replay(orders)).toBeUndefined();
+  const other = orders.find(({ order }) => order.length > 1);
+  if (other !== undefined)
+    expect(replay(orders.map((entry) => (entry === other ? swapped(entry) : entry)))).toBeDefined();
+}
+
+const ordersOf = (store: Store): OrderedEntry[] =>
+  [...store.range('journal', { limit: 100_000 })].flatMap(([, { type, data }]) =>
+    type === 'txs_ordered' ? [data as OrderedEntry] : [],
+  );
+
+/** As if the second had been preferred to the first. */
+function swapped(entry: OrderedEntry): OrderedEntry {
+  const exchange = <T>([first, second, ...rest]: readonly T[]): T[] => [second!, first!, ...rest];
+  return { ...entry, order: exchange(entry.order), chosen: { ...entry.chosen, inputs: exchange(entry.chosen.inputs) } };
 }
 
 describe('a batch', () => {
@@ -204,13 +222,14 @@ describe('a batch', () => {
       const rest = { fee_gwei: 0, risk_level: 0, requires_migration: false, assets: NO_ASSETS };
       return { envelope_id, bytes: CIPHERTEXT_BYTES_MAX, ...place, ...rest };
     });
+    const queue = { below: pending.length, entries: () => pending };
     const policy = { ...someSettings(seeded(1)), max_transactions_per_batch: 10_000, open_max: 20_000 };
     const runtime = new Runtime({ store, log: quiet, fatal: () => {} });
     const idle = { concurrency: 1, timeout_ms: 1, perform: () => new Promise<never>(() => {}), settle: () => ({}) };
     runtime.start((['open', 'sign'] as const).map((kind) => ({ kind, ...idle })));
     const taken = await runtime.commit((step) => {
       for (const { envelope_id } of pending) step.put('envelopes', envelope_id, { outcome: { status: 'pending' } });
-      return cut(step, pending, policy, 0);
+      return cut(step, queue, policy, 0);
     });
     expect(taken.length).toBe(Math.floor(BATCH_BYTES_MAX / CIPHERTEXT_BYTES_MAX));
     const raw = `0x${'00'.repeat(CIPHERTEXT_BYTES_MAX)}`;
@@ -218,7 +237,7 @@ describe('a batch', () => {
       const tx_hash = hex(new Uint8Array(32).fill(n));
       return { ok: true as const, raw, tx_hash, sender: raw.slice(0, 42), nonce: '0' };
     });
-    await runtime.commit((step) => settleOpened(step, 0, outcomes, pending, policy, LOG));
+    await runtime.commit((step) => settleOpened(step, 0, outcomes, queue, policy, LOG));
     expect(batchRecord(store, 0).execution.length).toBe(taken.length);
     runtime.stop();
   });

@@ -17,6 +17,7 @@ import { batchDigest, ZERO_DIGEST } from '../actors/digest.ts';
 import { hex } from '../actors/encoding.ts';
 import { BATCH_BYTES_MAX, fitting, type OrderingPolicy, order, type Pending } from '../actors/ordering.ts';
 import { refusalCode } from '../actors/refusal.ts';
+import { type Choice, inputsOf } from '../actors/replay.ts';
 import { unthreatened } from '../actors/risk.ts';
 import { BATCH_MACHINE_VERSION, batchMachine } from '../actors/sequencing.ts';
 import { EMPTY_ROOT } from '../actors/tree.ts';
@@ -48,20 +49,26 @@ export interface CutPolicy {
   readonly hybrid_ecdsa: boolean;
 }
 
+/** The mempool, as ordering sees it. */
+export interface Queue {
+  /** Every pending envelope with a lower admission sequence is there, and no other. */
+  readonly below: number;
+  entries(): Iterable<Pending>;
+}
+
 const ZERO = hex(ZERO_DIGEST);
 
 /**
  * Fixes the next batch's order over what may be known before anything is opened.
  *
- * @param pending  of the mempool
  * @param now_ms   the header's time, unless the batch before is later
  * @returns        what was taken; empty when nothing was pending, and then nothing is written
  */
-export function cut(step: Step, pending: Iterable<Pending>, policy: CutPolicy, now_ms: number): Pending[] {
+export function cut(step: Step, queue: Queue, policy: CutPolicy, now_ms: number): Pending[] {
   const heights = meta(step, 'heights');
   const height = heights.cut;
-  const ordered = order(pending, policy.ordering, height, policy.max_transactions_per_batch);
-  const taken = fitting(ordered, BATCH_BYTES_MAX);
+  const count = policy.max_transactions_per_batch;
+  const taken = fitting(order(queue.entries(), policy.ordering, height, count), BATCH_BYTES_MAX);
   if (taken.length === 0) return taken;
   const timestamp_ms = Math.max(now_ms, heights.timestamp_ms);
   const record: BatchRecord = {
@@ -85,13 +92,18 @@ export function cut(step: Step, pending: Iterable<Pending>, policy: CutPolicy, n
     sealed_by: null,
   };
   putMeta(step, 'heights', { ...heights, cut: height + 1, timestamp_ms });
-  commitOrder(step, record, taken);
+  const { below } = queue;
+  commitOrder(step, record, taken, { below, count, bytes_max: BATCH_BYTES_MAX, policy: policy.ordering });
   step.begin(BATCH, height, { height });
   return taken;
 }
 
-/** Appends to a batch's order and takes the envelopes out of the queue. */
-function commitOrder(step: Step, record: BatchRecord, taken: readonly Pending[]): void {
+/**
+ * Appends to a batch's order and takes the envelopes out of the queue. The journal gets what the choice was made from, so
+ * that anyone can make it again (actors/replay.ts); it hears of an envelope's claims only now, when they can't be used
+ * against it any more.
+ */
+function commitOrder(step: Step, record: BatchRecord, taken: readonly Pending[], by: Omit<Choice, 'inputs'>): void {
   const added = taken.map(({ envelope_id, admission_sequence }) => ({
     envelope_id,
     admission_sequence: String(admission_sequence),
@@ -103,7 +115,9 @@ function commitOrder(step: Step, record: BatchRecord, taken: readonly Pending[])
   const mempool = meta(step, 'mempool');
   putMeta(step, 'mempool', { ...mempool, count: mempool.count - taken.length });
   step.put('batches', record.height, { ...record, order: [...record.order, ...added] });
-  step.journal('txs_ordered', { height: record.height, from: record.order.length, order: added }, record.timestamp_ms);
+  const chosen: Choice = { ...by, inputs: taken.map(inputsOf) };
+  const entry = { height: record.height, from: record.order.length, order: added, chosen };
+  step.journal('txs_ordered', entry, record.timestamp_ms);
 }
 
 /**
@@ -117,7 +131,7 @@ export function settleOpened(
   step: Step,
   height: number,
   outcomes: readonly OpenedRecord[],
-  pending: Iterable<Pending>,
+  queue: Queue,
   policy: CutPolicy,
   log: Meta['genesis'],
 ): { taken: Pending[]; complete: boolean; judged: { envelope_id: string; refused: boolean }[] } {
@@ -131,10 +145,11 @@ export function settleOpened(
 
   const free = record.places - record.opened.filter((outcome) => outcome.ok).length;
   const tries = Math.min(free, policy.open_max - record.order.length);
-  const refill = tries > 0 ? order(pending, policy.ordering, height, tries).slice(0, tries) : [];
-  const taken = fitting(refill, BATCH_BYTES_MAX - bytesOf(record.opened));
+  const refill = tries > 0 ? order(queue.entries(), policy.ordering, height, tries).slice(0, tries) : [];
+  const bytes_max = BATCH_BYTES_MAX - bytesOf(record.opened);
+  const taken = fitting(refill, bytes_max);
   if (taken.length > 0) {
-    commitOrder(step, record, taken);
+    commitOrder(step, record, taken, { below: queue.below, count: tries, bytes_max, policy: policy.ordering });
     step.send(BATCH, height, { type: 'ordered' });
     return { taken, complete: false, judged };
   }

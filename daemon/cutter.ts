@@ -81,7 +81,7 @@ export class Cutter {
       perform: (height, signal) => this.#open(height, signal),
       settle: (step, height, outcomes) => {
         const { mempool, options, log, onRefused } = this.#modules;
-        const settled = settleOpened(step, height, outcomes, mempool.entries(), options(), log);
+        const settled = settleOpened(step, height, outcomes, mempool, options(), log);
         mempool.take(settled.taken);
         return {
           next: settled.complete ? height + 1 : height,
@@ -135,7 +135,7 @@ export class Cutter {
     try {
       return await runtime.commit((step) => {
         const height = meta(step, 'heights').cut;
-        taken = cut(step, mempool.entries(), options(), now());
+        taken = cut(step, mempool, options(), now());
         mempool.take(taken);
         return taken.length === 0 ? undefined : height;
       });

@@ -2,6 +2,7 @@
 // disk. Entries come in after their commit; those that an ordering step takes are held until that step is durable, so that
 // no two steps take one envelope and a failed step gives them back.
 import type { Pending } from '../actors/ordering.ts';
+import { meta } from './records.ts';
 import type { Reader } from './store.ts';
 
 /** A range at most; the table is read in pages at boot. */
@@ -11,8 +12,11 @@ export class Mempool {
   readonly #pending = new Map<number, Pending>();
   readonly #clients = new Map<string, string>();
 
+  #below = 0;
+
   static load(reader: Reader): Mempool {
     const mempool = new Mempool();
+    mempool.#below = meta(reader, 'mempool').next_sequence;
     for (let start = 0; ; ) {
       const page = [...reader.range('pending', { start, limit: PAGE })];
       for (const [, pending] of page) mempool.add(pending as Pending);
@@ -25,9 +29,15 @@ export class Mempool {
     return this.#pending.size;
   }
 
+  /** Every pending envelope with a lower admission sequence is here: they come in the order of their commits. */
+  get below(): number {
+    return this.#below;
+  }
+
   /** @param client  who pays if it can't be opened; forgotten at a restart */
   add(pending: Pending, client?: string): void {
     this.#pending.set(pending.admission_sequence, pending);
+    this.#below = Math.max(this.#below, pending.admission_sequence + 1);
     if (client !== undefined) this.#clients.set(pending.envelope_id, client);
   }
 

@@ -71,7 +71,19 @@ export function open(task: OpenTask): OpenOutcome[] {
     assert(key !== undefined, `no opening keys for epoch ${epoch}`);
     assert(scheme !== 'ecies' || key.ecies !== null, `no ecies key for epoch ${epoch}`);
   }
-  return task.envelopes.map((envelope) => openOne(envelope, keys.get(envelope.epoch)!, task.chain_id));
+  return task.envelopes.map((envelope) => judge(envelope, keys.get(envelope.epoch)!, task.chain_id));
+}
+
+/**
+ * Nothing here throws for what a client sends. Were there an input that does, it must not stop the sequencer, which would try
+ * its batch again for ever: the envelope is refused.
+ */
+function judge(envelope: Sealed, keys: OpeningKeys, chain_id: bigint): OpenOutcome {
+  try {
+    return openOne(envelope, keys, chain_id);
+  } catch {
+    return { ok: false, envelope_id: envelope.envelope_id, code: 'unopenable' };
+  }
 }
 
 function openOne(envelope: Sealed, keys: OpeningKeys, chain_id: bigint): OpenOutcome {
