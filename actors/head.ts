@@ -1,12 +1,14 @@
-// A sealed head as it travels alone (DESIGN §3 "Why a log"): what the log had come to, both signatures over it, the keyset
-// that they verify under, and the evidence that binds all of it to an enclave. The API serves it, whoever audits keeps it,
-// client/head.ts judges it; it needs nothing beside trust anchors.
+// The log as it is shown to auditors (DESIGN §3 "Why a log"): sealed heads as they travel alone, proofs between them, and
+// what the log holds. The API answers in these shapes, `aegisd audit` and `aegisd verify --since` read them. A signed head
+// has the keyset that it verifies under and the evidence that binds it to an enclave, so it needs nothing beside trust
+// anchors; client/head.ts judges it.
 import { z } from 'zod';
-import { MlDsaSignature } from './batch.ts';
-import { Digest } from './encoding.ts';
+import { Header, MlDsaSignature } from './batch.ts';
+import { Counter, Digest } from './encoding.ts';
 import { Keyset } from './keyset.ts';
 import { Attestation } from './quote.ts';
 import { Head, SealSignatures } from './seal.ts';
+import { LOG_KINDS } from './tree.ts';
 
 export const SignedHead = z
   .strictObject({
@@ -34,3 +36,41 @@ export const Consistency = z
   })
   .meta({ id: 'Consistency' });
 export type Consistency = z.output<typeof Consistency>;
+
+export const LogHead = z
+  .strictObject({
+    log_id: Digest,
+    size: Counter.describe('Leaves now; those beyond the sealed size wait for the next seal.'),
+    root: Digest.describe('Of `size` leaves, signed by nobody yet.'),
+    sealed: SignedHead.nullable().describe('The newest seal; null before the first.'),
+  })
+  .meta({ id: 'LogHead' });
+export type LogHead = z.output<typeof LogHead>;
+
+/** At most this many of a kind in one answer. */
+export const PAGE_MAX = { entries: 1_000, headers: 100, seals: 100 } as const;
+
+export const LogEntry = z
+  .strictObject({
+    leaf_index: Counter,
+    kind: z.enum(LOG_KINDS),
+    digest: Digest.describe('Of a batch, a keyset, …; the leaf hash is SHA-512(0x00 ‖ kind ‖ digest).'),
+  })
+  .meta({ id: 'LogEntry' });
+export type LogEntry = z.output<typeof LogEntry>;
+
+export const LogEntries = z
+  .strictObject({ entries: z.array(LogEntry).max(PAGE_MAX.entries) })
+  .meta({ id: 'LogEntries' });
+
+export const Headers = z
+  .strictObject({
+    headers: z.array(Header).max(PAGE_MAX.headers).describe('Their digests are the `batch` entries of the log.'),
+  })
+  .meta({ id: 'Headers' });
+
+/** A head without what vouches for it. */
+export const ListedSeal = z.strictObject({ seal: Head, digest: Digest });
+export type ListedSeal = z.output<typeof ListedSeal>;
+
+export const Seals = z.strictObject({ seals: z.array(ListedSeal).max(PAGE_MAX.seals) }).meta({ id: 'Seals' });

@@ -1,5 +1,9 @@
 // What several accepted batches of one log say together: each may be genuine and two of them still prove that the log's
 // keys signed two histories. `aegisd verify` asks it about all files of a call; whoever keeps verdicts can ask it again.
+// And whether one head of a log continues another, which is what a kept head is good for.
+import { fromHex } from '../actors/encoding.ts';
+import type { Head } from '../actors/seal.ts';
+import { verifyConsistency } from '../actors/tree.ts';
 import type { Accepted } from './verdict.ts';
 
 export const CONFLICTS = {
@@ -59,4 +63,37 @@ function findBreaks(batches: readonly Batch[]): Conflict[] {
     }
   }
   return breaks;
+}
+
+export const GROWTH_CODES = {
+  wrong_log: 'the heads are of two logs',
+  history_forked: 'one size and two roots: the keys of the log signed two histories',
+  history_shrank: 'the later head has fewer entries: the log was put back to an earlier state',
+  consistency_invalid: 'the proof does not show that the later head continues the earlier one',
+} as const;
+export type GrowthCode = keyof typeof GROWTH_CODES;
+
+export type Growth = { readonly ok: true } | { readonly ok: false; readonly code: GrowthCode };
+
+type Place = Pick<Head, 'log_id' | 'size' | 'root' | 'timestamp_ms'>;
+
+/** Which of two heads must be a beginning of the other: the smaller one, or where sizes are equal, the first. */
+export function inOrder<T extends Place>(one: T, other: T): readonly [earlier: T, later: T] {
+  return other.size < one.size ? [other, one] : [one, other];
+}
+
+/**
+ * Does `later` hold every entry of `earlier`, in its place? Both must have been verified: this compares what they say.
+ *
+ * @param path  RFC 9162 §2.1.4 from the size of `earlier` to that of `later`; not read where the sizes are equal
+ */
+export function checkGrowth(earlier: Place, later: Place, path: readonly string[]): Growth {
+  if (earlier.log_id !== later.log_id) return { ok: false, code: 'wrong_log' };
+  if (later.size < earlier.size) return { ok: false, code: 'history_shrank' };
+  if (later.size === earlier.size) {
+    return later.root === earlier.root ? { ok: true } : { ok: false, code: 'history_forked' };
+  }
+  const [from, to] = [fromHex(earlier.root), fromHex(later.root)];
+  const grown = verifyConsistency(earlier.size, from, later.size, to, path.map(fromHex));
+  return grown ? { ok: true } : { ok: false, code: 'consistency_invalid' };
 }

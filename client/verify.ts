@@ -88,7 +88,7 @@ const YEAR_10000_MS = 253_402_300_800_000;
 const NOTHING_FOUND = { ml_dsa_valid: null, slh_dsa_valid: null, ecdsa_valid: null };
 
 /** NaN would pass every comparison with a date, and what has no RFC 3339 form can't be reported. */
-function checkTime(now_ms: number): Failure | null {
+export function checkTime(now_ms: number): Failure | null {
   if (Number.isSafeInteger(now_ms) && now_ms >= 0 && now_ms < YEAR_10000_MS) return null;
   return fail('now_invalid', 'now_ms', 'expected the milliseconds since 1970 of a time before the year 10000');
 }

@@ -21,8 +21,9 @@ import { batchHash } from '../actors/eip712.ts';
 import { base64, fromBase64, fromHex, hex, timestamp } from '../actors/encoding.ts';
 import { claimsAad, type Envelope, identify } from '../actors/envelope.ts';
 import { verifyEvidence } from '../actors/evidence.ts';
+import type { SignedHead } from '../actors/head.ts';
 import type { Keyset } from '../actors/keyset.ts';
-import { attest } from '../actors/quote.ts';
+import { type Attestation, attest } from '../actors/quote.ts';
 import type { Head } from '../actors/seal.ts';
 import { decodeTransaction, recoverSender } from '../actors/transaction.ts';
 import { EMPTY_ROOT, inclusionPath, leafHash, logLeaf, readerOf, rootAt, verifyInclusion } from '../actors/tree.ts';
@@ -220,22 +221,10 @@ export function sealBatch(enclave: Enclave, file: BatchFile, settings: Partial<H
   const leaves = [logLeaf('epoch', keysetDigest(keyset)), ...filler.slice(0, 2), logLeaf('batch', digest)];
   leaves.push(...filler.slice(2));
   const read = readerOf(leaves);
-  const seal: Head = {
-    log_id: keyset.log_id,
-    size: leaves.length,
-    root: hex(rootAt(leaves.length, read)),
-    timestamp_ms: NOW_MS,
-    epoch: keyset.epoch,
-    keyset_digest: hex(keysetDigest(keyset)),
-    config_digest: hex(createHash('sha512').update('configuration').digest()),
-    freshness: 0,
-    providers: 1,
-    ...settings,
-  };
-  const context = Buffer.from('aegis/seal/v1');
+  const seal = headOver(enclave, leaves, settings);
   file.slh_dsa_sig = {
     algorithm: 'SLH-DSA-SHA2-256s',
-    signature: base64(new Uint8Array(sign(null, sealDigest(seal), { key: keys.slh_dsa, context } as never))),
+    signature: signSlhDsa(keys.slh_dsa, sealDigest(seal), 'aegis/seal/v1'),
     ml_dsa_signature: signMlDsa(keys.ml_dsa, sealDigest(seal), 'aegis/seal/v1'),
     seal,
     leaf_index: 3,
@@ -245,8 +234,13 @@ export function sealBatch(enclave: Enclave, file: BatchFile, settings: Partial<H
 }
 
 /** Quotes the seal that the file has. */
-export function attestBatch({ pki, keyset }: Enclave, file: BatchFile, not_after_ms = NOW_MS + DAY_MS): BatchFile {
-  const subject = sealDigest(file.slh_dsa_sig!.seal);
+export function attestBatch(enclave: Enclave, file: BatchFile, not_after_ms = NOW_MS + DAY_MS): BatchFile {
+  file.attestation = attestSeal(enclave, file.slh_dsa_sig!.seal, not_after_ms);
+  return file;
+}
+
+function attestSeal({ pki, keyset }: Enclave, seal: Head, not_after_ms: number): Attestation {
+  const subject = sealDigest(seal);
   const report_data = quoteDigest({ purpose: 'seal', subject, keyset_digest: keysetDigest(keyset), not_after_ms });
   const evidence = {
     quote_type: 'TDX' as const,
@@ -261,12 +255,45 @@ export function attestBatch({ pki, keyset }: Enclave, file: BatchFile, not_after
     report_data,
   });
   if (!found.ok) throw new Error(`${found.code}: ${found.message}`);
-  file.attestation = attest(evidence, found, not_after_ms, timestamp(NOW_MS));
-  return file;
+  return attest(evidence, found, not_after_ms, timestamp(NOW_MS));
+}
+
+/** A head over these leaf hashes, with all that vouches for it. */
+export function sealLog(enclave: Enclave, leaves: readonly Uint8Array[], settings: Partial<Head> = {}): SignedHead {
+  const { keys, keyset } = enclave;
+  const seal = headOver(enclave, leaves, settings);
+  const digest = sealDigest(seal);
+  return {
+    seal,
+    digest: hex(digest),
+    slh_dsa_sig: { algorithm: 'SLH-DSA-SHA2-256s', signature: signSlhDsa(keys.slh_dsa, digest, 'aegis/seal/v1') },
+    ml_dsa_sig: { algorithm: 'ML-DSA-87', signature: signMlDsa(keys.ml_dsa, digest, 'aegis/seal/v1') },
+    attestation: attestSeal(enclave, seal, seal.timestamp_ms + DAY_MS),
+    keyset,
+  };
+}
+
+function headOver({ keyset }: Enclave, leaves: readonly Uint8Array[], settings: Partial<Head>): Head {
+  return {
+    log_id: keyset.log_id,
+    size: leaves.length,
+    root: hex(rootAt(leaves.length, readerOf(leaves))),
+    timestamp_ms: NOW_MS,
+    epoch: keyset.epoch,
+    keyset_digest: hex(keysetDigest(keyset)),
+    config_digest: hex(createHash('sha512').update('configuration').digest()),
+    freshness: 0,
+    providers: 1,
+    ...settings,
+  };
 }
 
 export async function makeSealed(enclave: Enclave, settings: BatchSettings = {}): Promise<BatchFile> {
   return sealBatch(enclave, await makeSigned(enclave, settings));
+}
+
+function signSlhDsa(key: KeyObject, digest: Uint8Array, tag: string): string {
+  return base64(new Uint8Array(sign(null, digest, { key, context: Buffer.from(tag) } as never)));
 }
 
 function signMlDsa(key: KeyObject, digest: Uint8Array, tag: string): string {

@@ -2,7 +2,8 @@
 // for ever; that of a signed one changes once, when its seal comes.
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import { BatchFile, Header } from '../../actors/batch.ts';
+import { BatchFile, type Header } from '../../actors/batch.ts';
+import { Headers, PAGE_MAX } from '../../actors/head.ts';
 import { batchRecord, meta } from '../records.ts';
 import { integer, NoQuery } from './input.ts';
 import { type App, IMMUTABLE, type Modules, problems, refuse } from './route.ts';
@@ -11,12 +12,6 @@ const RECENT_MAX = 50;
 const RECENT_DEFAULT = 10;
 /** An answer with several batches ends after this many characters: a batch may be large. */
 const RECENT_CHARACTERS_MAX = 16 * 1024 * 1024;
-
-const HEADERS_MAX = 100;
-
-const Headers = z
-  .strictObject({ headers: z.array(Header).describe('Their digests are the `batch` entries of the log.') })
-  .meta({ id: 'Headers' });
 
 const Cut = z
   .strictObject({ height: z.int().nullable().describe('Null when nothing was pending.') })
@@ -61,12 +56,12 @@ export function batches(app: App, { sequencer }: Modules): void {
         summary: 'Headers of batches, in order of height',
         description: 'From height `from` on; all that an auditor needs to hold the heights against the log.',
         tags: ['batches'],
-        querystring: z.strictObject({ from: integer(0).optional(), limit: integer(1, HEADERS_MAX).optional() }),
+        querystring: z.strictObject({ from: integer(0).optional(), limit: integer(1, PAGE_MAX.headers).optional() }),
         response: { 200: Headers, ...problems('invalid_query') },
       },
     },
     async (request, reply) => {
-      const { from = 0, limit = HEADERS_MAX } = request.query;
+      const { from = 0, limit = PAGE_MAX.headers } = request.query;
       const end = Math.min(from + limit, meta(store, 'heights').signed);
       const headers: Header[] = [];
       let sealed = true;

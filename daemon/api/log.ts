@@ -3,35 +3,13 @@
 // and every head that it has had, is in tile.ts.
 import { z } from 'zod';
 import { Counter, Digest, fromHex, hex } from '../../actors/encoding.ts';
-import { Consistency, SignedHead } from '../../actors/head.ts';
+import { Consistency, LogHead } from '../../actors/head.ts';
+import { Inclusion } from '../../actors/inclusion.ts';
 import { LOG_KINDS, logLeaf } from '../../actors/tree.ts';
 import { consistencyProof, inclusionProof, logRoot, signedHead } from '../log.ts';
 import { batchRecord, meta } from '../records.ts';
 import { integer, NoQuery } from './input.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
-
-const Path = z.array(Digest).max(64);
-
-const LogHead = z
-  .strictObject({
-    log_id: Digest,
-    size: Counter.describe('Leaves now; those beyond the sealed size wait for the next seal.'),
-    root: Digest.describe('Of `size` leaves, signed by nobody yet.'),
-    sealed: SignedHead.nullable().describe('The newest seal; null before the first.'),
-  })
-  .meta({ id: 'LogHead' });
-
-const Inclusion = z
-  .strictObject({
-    leaf_index: Counter,
-    size: Counter,
-    kind: z.enum(LOG_KINDS),
-    digest: Digest.describe('What the leaf is about: the digest of a batch, a keyset, …'),
-    leaf_hash: Digest.describe('SHA-512(0x00 ‖ kind ‖ digest)'),
-    inclusion_path: Path.describe('Siblings from the leaf up, RFC 9162 §2.1.3.'),
-    root: Digest,
-  })
-  .meta({ id: 'Inclusion' });
 
 export function log(app: App, { sequencer }: Modules): void {
   const { store } = sequencer;

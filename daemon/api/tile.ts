@@ -3,9 +3,8 @@
 // ever and a popular log costs its daemon little; what is newer is answered too and marked as not to be kept.
 import type { FastifyReply } from 'fastify';
 import { z } from 'zod';
-import { Counter, concat, Digest } from '../../actors/encoding.ts';
-import { SignedHead } from '../../actors/head.ts';
-import { Head } from '../../actors/seal.ts';
+import { concat } from '../../actors/encoding.ts';
+import { type ListedSeal, LogEntries, PAGE_MAX, Seals, SignedHead } from '../../actors/head.ts';
 import { LOG_KINDS } from '../../actors/tree.ts';
 import { signedHead } from '../log.ts';
 import { meta, type SealRecord } from '../records.ts';
@@ -18,23 +17,9 @@ export const TILE_WIDTH = 256;
 /** 256^7 leaves are more than a JSON number can count. */
 const LEVEL_MAX = 6;
 const HASH_BYTES = 64;
-const ENTRIES_MAX = 1_000;
 const ENTRIES_DEFAULT = 256;
-const SEALS_MAX = 100;
 /** A seal's record carries its evidence and takes a fraction of a millisecond to read: others get their turn in between. */
 const SEALS_STEP = 8;
-
-const LogEntry = z
-  .strictObject({
-    leaf_index: Counter,
-    kind: z.enum(LOG_KINDS),
-    digest: Digest.describe('Of a batch, a keyset, …; the leaf hash is SHA-512(0x00 ‖ kind ‖ digest).'),
-  })
-  .meta({ id: 'LogEntry' });
-const LogEntries = z.strictObject({ entries: z.array(LogEntry) }).meta({ id: 'LogEntries' });
-
-const ListedSeal = z.strictObject({ seal: Head, digest: Digest });
-const Seals = z.strictObject({ seals: z.array(ListedSeal) }).meta({ id: 'Seals' });
 
 const Place = z.strictObject({ level: integer(0, LEVEL_MAX), index: integer(0) });
 const PartialPlace = Place.extend({ width: integer(1, TILE_WIDTH - 1) });
@@ -58,7 +43,7 @@ export function tiles(app: App, { sequencer }: Modules): void {
         summary: 'Entries of the log, in order',
         description: 'From leaf `from` on, those that no seal covers yet included; none beyond the end.',
         tags: ['log'],
-        querystring: z.strictObject({ from: integer(0).optional(), limit: integer(1, ENTRIES_MAX).optional() }),
+        querystring: z.strictObject({ from: integer(0).optional(), limit: integer(1, PAGE_MAX.entries).optional() }),
         response: { 200: LogEntries, ...problems('invalid_query') },
       },
     },
@@ -113,12 +98,12 @@ export function tiles(app: App, { sequencer }: Modules): void {
         summary: 'Heads that were sealed, in order',
         description: 'Those of a size above `after`, without signatures: each is at /log/seals/{size} with them.',
         tags: ['log'],
-        querystring: z.strictObject({ after: integer(0).optional(), limit: integer(1, SEALS_MAX).optional() }),
+        querystring: z.strictObject({ after: integer(0).optional(), limit: integer(1, PAGE_MAX.seals).optional() }),
         response: { 200: Seals, ...problems('invalid_query') },
       },
     },
     async (request, reply) => {
-      const { after = 0, limit = SEALS_MAX } = request.query;
+      const { after = 0, limit = PAGE_MAX.seals } = request.query;
       const seals = await listSeals(store, after, limit);
       keep(reply, seals.length === limit);
       return { seals };
@@ -164,10 +149,10 @@ function sendTile(
   return reply.type('application/octet-stream').send(Buffer.from(bytes.buffer));
 }
 
-async function listSeals(store: Store, after: number, limit: number): Promise<z.output<typeof ListedSeal>[]> {
+async function listSeals(store: Store, after: number, limit: number): Promise<ListedSeal[]> {
   // One may be in the making beyond it.
   const end = meta(store, 'log').sealed + 1;
-  const seals: z.output<typeof ListedSeal>[] = [];
+  const seals: ListedSeal[] = [];
   for (let start = after + 1; seals.length < limit && start < end; ) {
     const step = Math.min(SEALS_STEP, limit - seals.length);
     const page = [...store.range('seals', { start, end, limit: step })];

@@ -1,13 +1,34 @@
 // How commands speak to a running daemon: HTTP over its unix socket, found through the configuration, or over TCP where a
-// URL is given. Every request has a deadline and a bound; a problem document becomes an error with its code.
+// URL is given. Every request has a deadline and a bound; what goes wrong becomes one error with a code, whose message says
+// what to do. Nothing that a server answers is believed to be an aegisd's before it was looked at.
 import { Agent, request as httpRequest } from 'node:http';
 import { resolve } from 'node:path';
+import { z } from 'zod';
 import { loadConfig } from '../../config/load.ts';
+import { isDaemonUrl } from './url.ts';
+
+/** Codes of a RequestError beside those of problems: what happened, and what to do. */
+export const REQUEST_ERRORS = {
+  not_running: ['No daemon answers there.', 'start one with `npx aegisd start`, or name another with --url or --config'],
+  forbidden_socket: ['The socket is not for this user.', 'run this as the user of the daemon, or use --url'],
+  unreachable: ['No connection, or it broke.', 'check the address, and whether the daemon still runs'],
+  timeout: ['No answer, or no seal, in time.', 'ask again; if it goes on, look at the daemon’s log'],
+  bad_url: ['The URL is none of a daemon.', 'expected http://host:port'],
+  unexpected_answer: ['What answers is no aegisd, or one of another version.', 'check the address and the version'],
+  answer_too_large: ['The answer is larger than any that is right.', 'check that this is an aegisd'],
+  not_started: ['The daemon ended before it listened.', 'mend what it said'],
+} as const satisfies Record<string, readonly [meaning: string, remedy: string]>;
 
 export class RequestError extends Error {
   readonly code: string;
+
+  /**
+   * @param code     of REQUEST_ERRORS, or of a problem
+   * @param message  what happened, without a full stop; what to do about it is added to those of REQUEST_ERRORS
+   */
   constructor(code: string, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    const remedy = Object.hasOwn(REQUEST_ERRORS, code) ? `; ${REQUEST_ERRORS[code as keyof typeof REQUEST_ERRORS][1]}` : '';
+    super(`${printable(message)}${remedy}`, options);
     this.name = 'RequestError';
     this.code = code;
   }
@@ -16,27 +37,55 @@ export class RequestError extends Error {
 export interface Connection {
   readonly where: string;
   /** @throws {RequestError} */
-  get<T>(path: string): Promise<T>;
+  get<T>(path: string, shape?: z.ZodType<T>): Promise<T>;
   /** @throws {RequestError} */
-  post<T>(path: string, body: unknown): Promise<T>;
+  post<T>(path: string, body: unknown, shape?: z.ZodType<T>): Promise<T>;
+  /** Ends what is on its way. */
+  close(): void;
 }
 
 const TIMEOUT_MS = 30_000;
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
 
-/** @param options.keepAlive  many requests will follow */
-export function connect(options: { config?: string; url?: string; keepAlive?: boolean }): Connection {
+/** What a problem document says, as far as it is printed; a proxy in between answers something else. */
+const Said = z.object({
+  code: z.string().max(64),
+  title: z.string().max(1_024),
+  field: z.string().max(1_024).optional(),
+  detail: z.string().max(4_096).optional(),
+  remedy: z.string().max(1_024).optional(),
+});
+
+/**
+ * @param options.keepAlive   many requests will follow
+ * @param options.timeout_ms  for each of them
+ * @throws {RequestError} bad_url. @throws {ConfigError}
+ */
+export function connect(options: {
+  config?: string;
+  url?: string;
+  keepAlive?: boolean;
+  timeout_ms?: number;
+}): Connection {
   const agent = new Agent({ keepAlive: options.keepAlive === true });
   const target = options.url === undefined ? socketOf(options.config) : tcp(options.url);
-  const ask = async <T>(method: string, path: string, body?: unknown): Promise<T> => {
-    const { status, text } = await exchange({ ...target.options, agent }, method, path, body);
-    const answer = parse(text);
-    if (status >= 200 && status < 300) return answer as T;
-    const problem = answer as { code?: string; title?: string; detail?: string; field?: string };
-    const said = [problem.title, problem.field, problem.detail].filter((part) => part !== undefined).join(': ');
-    throw new RequestError(problem.code ?? 'unexpected_answer', `${method} ${path}: ${status} ${said}`);
+  const timeout_ms = options.timeout_ms ?? TIMEOUT_MS;
+  const ask = async <T>(method: string, path: string, body?: unknown, shape?: z.ZodType<T>): Promise<T> => {
+    const { status, text } = await exchange({ ...target.options, agent }, method, path, body, timeout_ms);
+    const what = `${method} ${path}: ${status}`;
+    const answer = parse(text, what);
+    if (status < 200 || status >= 300) throw problemError(answer, what);
+    if (shape === undefined) return answer as T;
+    const parsed = shape.safeParse(answer);
+    if (parsed.success) return parsed.data;
+    throw new RequestError('unexpected_answer', `${what}, and not as an aegisd answers`);
   };
-  return { where: target.where, get: (path) => ask('GET', path), post: (path, body) => ask('POST', path, body) };
+  return {
+    where: target.where,
+    get: (path, shape) => ask('GET', path, undefined, shape),
+    post: (path, body, shape) => ask('POST', path, body, shape),
+    close: () => agent.destroy(),
+  };
 }
 
 function socketOf(file: string | undefined) {
@@ -46,17 +95,31 @@ function socketOf(file: string | undefined) {
 }
 
 function tcp(url: string) {
-  const { protocol, hostname, port } = new URL(url);
-  if (protocol !== 'http:') throw new RequestError('bad_url', `${url}: expected http://host:port`);
+  if (!isDaemonUrl(url)) throw new RequestError('bad_url', url);
+  const { hostname, port } = new URL(url);
   return { where: url, options: { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 80) } };
 }
 
-function parse(text: string): unknown {
+function parse(text: string, what: string): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new RequestError('unexpected_answer', 'the answer is not JSON; is this an aegisd?', { cause });
+    throw new RequestError('unexpected_answer', `${what}, and no JSON`, { cause });
   }
+}
+
+function problemError(answer: unknown, what: string): RequestError {
+  const parsed = Said.safeParse(answer);
+  if (!parsed.success) return new RequestError('unexpected_answer', `${what}, and not as an aegisd refuses`);
+  const { code, title, field, detail, remedy = '' } = parsed.data;
+  const particulars = [field, detail].filter((part) => part !== undefined).join(': ');
+  const said = [`${code}: ${title}`, particulars === '' ? '' : `(${particulars})`, remedy].filter((part) => part !== '');
+  return new RequestError(code, `${what} ${said.join(' ')}`);
+}
+
+/** A server could otherwise send control sequences to the terminal. */
+function printable(text: string): string {
+  return text.replace(/\p{C}/gu, ' ');
 }
 
 function exchange(
@@ -64,13 +127,14 @@ function exchange(
   method: string,
   path: string,
   body: unknown,
+  timeout_ms: number,
 ): Promise<{ status: number; text: string }> {
   const { promise, resolve, reject } = Promise.withResolvers<{ status: number; text: string }>();
   const payload = body === undefined ? undefined : JSON.stringify(body);
   const headers =
     payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) };
   const request = httpRequest(
-    { ...target, method, path, headers, signal: AbortSignal.timeout(TIMEOUT_MS) },
+    { ...target, method, path, headers, signal: AbortSignal.timeout(timeout_ms) },
     (answer) => {
       const chunks: Buffer[] = [];
       let length = 0;
@@ -80,15 +144,25 @@ function exchange(
           answer.destroy(new RequestError('answer_too_large', `${path}: the answer is too large`));
         chunks.push(chunk);
       });
-      answer.on('error', reject);
+      answer.on('error', (cause) => reject(failure(cause, timeout_ms)));
       answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }));
     },
   );
-  request.on('error', (cause: NodeJS.ErrnoException) => {
-    const nobody = cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED';
-    const said = nobody ? 'no daemon answers there; start one with `npx aegisd start`' : cause.message;
-    reject(new RequestError(nobody ? 'not_running' : 'unreachable', said, { cause }));
-  });
+  request.on('error', (cause) => reject(failure(cause, timeout_ms)));
   request.end(payload);
   return promise;
+}
+
+function failure(cause: NodeJS.ErrnoException, timeout_ms: number): RequestError {
+  if (cause instanceof RequestError) return cause;
+  const { code = '', message } = cause;
+  if (code === 'ABORT_ERR') return new RequestError('timeout', `no answer in ${timeout_ms / 1000} s`, { cause });
+  if (code === 'ENOENT' || code === 'ECONNREFUSED') {
+    return new RequestError('not_running', 'no daemon answers there', { cause });
+  }
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new RequestError('forbidden_socket', 'this user may not open it', { cause });
+  }
+  if (code.startsWith('HPE_')) return new RequestError('unexpected_answer', 'what answers does not speak HTTP', { cause });
+  return new RequestError('unreachable', message, { cause });
 }

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { ConfigError } from '../../config/error.ts';
 import { Fault } from '../fault.ts';
+import { isDaemonUrl } from './url.ts';
 
 export const VERSION: string = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -64,7 +65,7 @@ function createProgram(done: (code: number) => void): Command {
     .command('status')
     .description('ask a running daemon how it is')
     .option(...config)
-    .option('--url <url>', 'ask over TCP instead of the unix socket')
+    .option('--url <url>', 'ask over TCP instead of the unix socket', daemonUrl)
     .option(...json)
     .action(async (options) => done(await (await import('./status.ts')).status(options)));
 
@@ -79,19 +80,36 @@ function createProgram(done: (code: number) => void): Command {
     .option('--wait', 'wait until its batch is sealed')
     .option('--timeout <seconds>', 'how long to wait', seconds, 60)
     .option(...config)
-    .option('--url <url>', 'submit over TCP instead of the unix socket')
+    .option('--url <url>', 'submit over TCP instead of the unix socket', daemonUrl)
     .option(...json)
     .action(async (transaction, options) => done(await (await import('./send.ts')).send(transaction, options)));
 
   program
     .command('verify')
     .description('check batch files offline, believing nothing that they say of themselves')
-    .argument('<file...>', 'batch files, as GET /batches/{height} gives them')
+    .argument('[file...]', 'batch files, as GET /batches/{height} gives them')
+    .option('--since <file>', 'a head that was kept (GET /log/head) or a batch file: history must only have grown')
+    .option('--url <url>', 'with --since: take the newest head, and proofs, from this daemon', daemonUrl)
+    .option('--proof <file>', 'with --since: an answer of GET /log/consistency; may be given again', collect)
     .option('--allow-simulated', 'accept evidence of the simulator, which proves nothing about hardware')
     .option('--policy <file>', 'roots, measurements, log id and key sources to accept (TOML or JSON)')
     .option('--at <time>', 'judge collateral at this time (RFC 3339)')
     .option(...json)
     .action(async (files, options) => done(await (await import('./verify.ts')).verify(files, options)));
+
+  program
+    .command('audit')
+    .description('follow a daemon from elsewhere and raise an alarm when its history does anything but grow')
+    .requiredOption('--state <file>', 'where the newest verified head is kept; made at the first look')
+    .option('--url <url>', 'the daemon; left out, the one of the configuration', daemonUrl)
+    .option('--interval <seconds>', 'between two looks', seconds, 10)
+    .option('--once', 'look once')
+    .option('--allow-simulated', 'accept evidence of the simulator, which proves nothing about hardware')
+    .option('--policy <file>', 'roots, measurements, log id and key sources to accept (TOML or JSON)')
+    .option('--at <time>', 'judge evidence at this time (RFC 3339)')
+    .option(...config)
+    .option('--json', 'print one JSON document a line')
+    .action(async (options) => done(await (await import('./audit.ts')).audit(options)));
 
   program
     .command('demo')
@@ -111,6 +129,13 @@ const oneOf =
     if (!allowed.includes(value)) throw new InvalidArgumentError(`expected one of ${allowed.join(', ')}`);
     return value;
   };
+
+const daemonUrl = (value: string): string => {
+  if (!isDaemonUrl(value)) throw new InvalidArgumentError('expected http://host:port');
+  return value;
+};
+
+const collect = (value: string, before: readonly string[] = []): string[] => [...before, value];
 
 const integer = (from: number, to: number) => (value: string) => {
   const number = Number(value);

@@ -1,14 +1,16 @@
 // `aegisd verify`: judges batch files against a policy, offline, in a process that needs nothing of a daemon's. Each file
-// gets a verdict; files of one log are compared with each other besides. Exit codes: 0 every file verified, 1 some were
-// refused, 2 a file or the policy can't be read, and then nothing was judged.
-import { readFileSync, statSync } from 'node:fs';
-import { parse, TomlError } from 'smol-toml';
+// gets a verdict; files of one log are compared with each other besides, and with a head that was kept (since.ts). Exit
+// codes: 0 every file verified, 1 some were refused, 2 a file or the policy can't be read, and then nothing was judged.
+import type { BatchFile } from '../../actors/batch.ts';
+import type { Head } from '../../actors/seal.ts';
 import { CONFLICTS, findConflicts } from '../../client/history.ts';
-import { fieldPath, parseStrict } from '../../client/json.ts';
-import { DEFAULT_POLICY, VerificationPolicy } from '../../client/policy.ts';
+import { parseStrict } from '../../client/json.ts';
+import { DEFAULT_POLICY } from '../../client/policy.ts';
 import { CHECKS, LIMITS } from '../../client/verdict.ts';
 import { type Accepted, type Verdict, type VerifyOptions, verifyBatch } from '../../client/verify.ts';
+import { readPolicy, readText, readTime, reportUsage, sizeOf, UsageError } from './file.ts';
 import { EXIT } from './program.ts';
+import { checkSince, type SinceReport } from './since.ts';
 
 export interface Options {
   readonly allowSimulated?: boolean;
@@ -16,6 +18,10 @@ export interface Options {
   readonly policy?: string;
   /** RFC 3339. */
   readonly at?: string;
+  /** Path of a kept head; then a later one comes from the files or from `url`. */
+  readonly since?: string;
+  readonly url?: string;
+  readonly proof?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -28,17 +34,6 @@ type Judged = { readonly file: string; readonly verify_time_ms: number } & (
   | (Omit<Extract<Verdict, { ok: false }>, 'code'> & { readonly code: string })
 );
 
-/** A mistake of the caller: exit 2. */
-class UsageError extends Error {
-  readonly file: string;
-  readonly field: string;
-  constructor(file: string, field: string, message: string) {
-    super(message);
-    this.file = file;
-    this.field = field;
-  }
-}
-
 /** @returns the exit code */
 export async function verify(files: readonly string[], options: Options): Promise<number> {
   try {
@@ -47,87 +42,37 @@ export async function verify(files: readonly string[], options: Options): Promis
       allow_simulated: options.allowSimulated ?? false,
       now_ms: options.at === undefined ? Date.now() : readTime(options.at),
     };
+    checkUse(files, options);
     const sizes = files.map(sizeOf);
-    const judged = compare(files.map((file, i) => judge(file, sizes[i]!, judgement)));
-    const ok = judged.every((verdict) => verdict.ok);
-    process.stdout.write(options.json ? document(judged, judgement) : report(judged, judgement));
+    const seals = new Map<string, Head>();
+    const judged = compare(files.map((file, i) => judge(file, sizes[i]!, judgement, seals)));
+    const sealed = judged.flatMap(({ ok, file }) => (ok && seals.has(file) ? [{ file, seal: seals.get(file)! }] : []));
+    const since =
+      options.since === undefined
+        ? undefined
+        : await checkSince({ ...options, since: options.since }, judgement, sealed);
+    const ok = judged.every((verdict) => verdict.ok) && since?.ok !== false;
+    process.stdout.write(options.json ? document(judged, since, judgement) : report(judged, since, judgement));
     return ok ? EXIT.ok : EXIT.refused;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
-    const { file, field, message } = error;
-    if (options.json) process.stdout.write(`${JSON.stringify({ ok: false, error: { file, field, message } })}\n`);
-    else process.stderr.write(`${file}${field === '' ? '' : ` ${field}`}: ${message}\n`);
+    reportUsage(error, options.json ?? false);
     return EXIT.usage;
   }
 }
 
-function readPolicy(path: string): VerificationPolicy {
-  if (sizeOf(path) > 1_048_576) throw new UsageError(path, '', 'a policy has at most 1 MiB');
-  const text = readText(path);
-  if (text === null) throw new UsageError(path, '', 'not UTF-8');
-  const parsed = VerificationPolicy.safeParse(/^\s*\{/.test(text) ? readJson(path, text) : readToml(path, text));
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  const extra = issue.code === 'unrecognized_keys' ? issue.keys.slice(0, 1) : [];
-  throw new UsageError(path, fieldPath([...issue.path, ...extra]), issue.message);
-}
-
-function readJson(path: string, text: string): unknown {
-  const parsed = parseStrict(text);
-  if (!parsed.ok) throw new UsageError(path, parsed.field, parsed.message);
-  return parsed.value;
-}
-
-function readToml(path: string, text: string): unknown {
-  try {
-    return parse(text);
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error;
-    const [first] = error.message.split('\n');
-    throw new UsageError(path, `line ${error.line}, column ${error.column}`, first ?? 'not TOML');
+/** @throws {UsageError} */
+function checkUse(files: readonly string[], { since, url, proof }: Options): void {
+  if (since === undefined) {
+    if (files.length === 0) throw new UsageError('verify', '', 'expected batch files, or --since with --url');
+    if (url !== undefined || proof !== undefined) throw new UsageError('--url, --proof', '', 'go with --since');
+  } else if (files.length === 0 && url === undefined) {
+    throw new UsageError('--since', '', 'expected a later head: batch files, or --url');
   }
 }
 
-/** RFC 3339 with any offset and any number of decimals. */
-function readTime(text: string): number {
-  const shape = /^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$/;
-  const time_ms = shape.test(text) ? Date.parse(text.toUpperCase()) : Number.NaN;
-  if (Number.isFinite(time_ms) && time_ms >= 0) return time_ms;
-  throw new UsageError('--at', '', `${text}: expected RFC 3339, as 2026-06-01T12:00:00Z`);
-}
-
-function sizeOf(path: string): number {
-  try {
-    const stat = statSync(path);
-    if (!stat.isFile()) throw new UsageError(path, '', 'not a file');
-    return stat.size;
-  } catch (error) {
-    throw unreadable(path, error);
-  }
-}
-
-function unreadable(path: string, error: unknown): unknown {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (error instanceof UsageError || code === undefined) return error;
-  return new UsageError(path, '', code === 'ENOENT' ? 'there is no such file' : `can't be read (${code})`);
-}
-
-/** null when it isn't UTF-8; a byte order mark is left in for the parser to refuse. */
-function readText(path: string): string | null {
-  let bytes: Uint8Array;
-  try {
-    bytes = readFileSync(path);
-  } catch (error) {
-    throw unreadable(path, error);
-  }
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return null;
-  }
-}
-
-function judge(file: string, size: number, options: VerifyOptions): Judged {
+/** @param seals  gets the head that covers the batch, where it was accepted */
+function judge(file: string, size: number, options: VerifyOptions, seals: Map<string, Head>): Judged {
   const started = performance.now();
   const verdict =
     size > FILE_BYTES_MAX ? refuse('too_large', '$', `${size} bytes, at most 64 MiB`) : read(file, options);
@@ -143,7 +88,11 @@ function judge(file: string, size: number, options: VerifyOptions): Judged {
     const text = readText(path);
     if (text === null) return refuse('malformed', '$', 'not UTF-8');
     const parsed = parseStrict(text);
-    return parsed.ok ? verifyBatch(parsed.value, judgement) : refuse('malformed', parsed.field, parsed.message);
+    if (!parsed.ok) return refuse('malformed', parsed.field, parsed.message);
+    const verdict = verifyBatch(parsed.value, judgement);
+    const seal = verdict.ok ? (parsed.value as BatchFile).slh_dsa_sig?.seal : undefined;
+    if (seal !== undefined) seals.set(path, seal);
+    return verdict;
   }
 }
 
@@ -165,15 +114,16 @@ function compare(judged: readonly Judged[]): Judged[] {
 }
 
 /** One JSON document; every file also has the fields of the upstream's `verify`: valid, mode, …_valid, verify_time_ms. */
-function document(judged: readonly Judged[], options: VerifyOptions): string {
+function document(judged: readonly Judged[], since: SinceReport | undefined, options: VerifyOptions): string {
   const verified = judged.filter(({ ok }) => ok).length;
-  const summary = { ok: verified === judged.length, verified, refused: judged.length - verified };
+  const ok = verified === judged.length && since?.ok !== false;
+  const summary = { ok, verified, refused: judged.length - verified };
   const judged_at = new Date(options.now_ms).toISOString();
   const files = judged.map(({ file, ok, ...rest }) => ({ file, ok, valid: ok, ...rest }));
-  return `${JSON.stringify({ ...summary, judged_at, files }, null, 2)}\n`;
+  return `${JSON.stringify({ ...summary, judged_at, ...(since && { since }), files }, null, 2)}\n`;
 }
 
-function report(judged: readonly Judged[], options: VerifyOptions): string {
+function report(judged: readonly Judged[], since: SinceReport | undefined, options: VerifyOptions): string {
   const lines = judged.map((verdict) => (verdict.ok ? acceptance(verdict) : refusal(verdict)));
   const verified = judged.filter(({ ok }) => ok).length;
   if (verified > 0) {
@@ -181,8 +131,10 @@ function report(judged: readonly Judged[], options: VerifyOptions): string {
     lines.push(...Object.values(CHECKS).map((sentence) => `  ${sentence}`));
     lines.push('', 'Not shown by such a file:', `  ${LIMITS}`);
   }
+  if (since !== undefined) lines.push(...(lines.length > 0 ? [''] : []), ...history(since));
   const judged_at = new Date(options.now_ms).toISOString();
-  lines.push('', `${verified} of ${judged.length} verified, judged at ${judged_at}`);
+  const count = judged.length === 0 ? '' : `${verified} of ${judged.length} verified, `;
+  lines.push('', `${count}judged at ${judged_at}`);
   return `${lines.join('\n')}\n`;
 }
 
@@ -197,6 +149,19 @@ function acceptance(verdict: Judged & Accepted): string {
     `  ${statement}${seal}`,
     ...verdict.notes.filter((note) => note !== LIMITS).map((note) => `  ${note}`),
   ].join('\n');
+}
+
+function history(since: SinceReport): string[] {
+  if (!('size' in since)) return [`${since.file}: REFUSED ${since.code}`, `  ${since.field}: ${since.message}`];
+  const head = `${since.file}: head of size ${since.size}, sealed ${since.sealed_at}: verified`;
+  return [
+    head,
+    ...since.grown.map((one) =>
+      one.ok
+        ? `  ${one.of}: size ${one.size}, the same history`
+        : `  ${one.of}: size ${one.size}: REFUSED ${one.code}\n    ${one.message}`,
+    ),
+  ];
 }
 
 function refusal(verdict: Judged & { readonly ok: false }): string {
