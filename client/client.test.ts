@@ -11,6 +11,8 @@ import {
   envelopeIdOf,
   type FreshAttestation,
   fetchBatch,
+  fetchConsistency,
+  fetchInclusion,
   fetchKeyset,
   followTransaction,
   type Keyset,
@@ -19,6 +21,8 @@ import {
   submit,
   VerificationPolicy,
   type VerificationPolicyInput,
+  verifyConsistency,
+  verifyInclusion,
   verifyKeyset,
 } from './index.ts';
 
@@ -265,6 +269,57 @@ describe('checkReceipt', () => {
     const { envelope_id, receipt } = orThrow(await submit(url, envelope, { keyset }));
     const forged = await saying({ envelope_id, receipt: { ...receipt, order_by_height: '7' }, more: 1 }, 202);
     expect(codeOf(await submit(forged, envelope, { keyset }))).toBe('receipt_signature_invalid receipt.signature');
+  });
+});
+
+describe('the log', () => {
+  it('holds batches and keysets, and grows', async () => {
+    const send = async () => {
+      const { envelope_id } = orThrow(
+        await submit(url, await encryptEnvelope({ keyset, raw: await signed() }), { keyset }),
+      );
+      const { log_id, size, root, height, batch_id } = orThrow(
+        await confirmTransaction(url, envelope_id, simulated),
+      ).verdict;
+      return { log_id, size: size!, root: root!, height, batch_id };
+    };
+    const earlier = await send();
+    const later = await send();
+    expect(orThrow(await fetchConsistency(url, earlier, later))).toEqual({ ok: true });
+    const batch = { kind: 'batch', digest: earlier.batch_id, height: earlier.height } as const;
+    expect(codeOf(await fetchInclusion(url, batch, later))).toBe('ok');
+    const { digest } = house.sequencer.epoch.keyset;
+    expect(await fetchInclusion(url, { kind: 'epoch', digest, leaf_index: 0 }, later)).toEqual({
+      ok: true,
+      leaf_index: 0,
+    });
+
+    const root = `0x${'00'.repeat(64)}`;
+    const get = async (path: string) => (await fetch(`${url}/log/${path}`)).json();
+    const grown = await get(`consistency?from=${earlier.size}&to=${later.size}`);
+    const growth = (edit: object, from = earlier, to = later) =>
+      codeOf(verifyConsistency({ ...grown, ...edit }, from, to));
+    expect(growth({ more: 1 })).toBe('ok');
+    expect(growth({ from: earlier.size + 1 })).toBe('head_mismatch from');
+    expect(growth({ from_root: root })).toBe('head_mismatch from_root');
+    expect(growth({ from_root: root }, { ...earlier, root })).toBe('consistency_invalid consistency_path');
+    expect(growth({ to: later.size + 1 })).toBe('head_mismatch to');
+    expect(growth({ to_root: root })).toBe('head_mismatch to_root');
+    expect(growth({ consistency_path: [] })).toBe('consistency_invalid consistency_path');
+    expect(growth({ consistency_path: 1 })).toBe('malformed consistency_path');
+    expect(growth({}, earlier, { ...later, log_id: root })).toBe('log_mismatch log_id');
+
+    const proof = await get(`inclusion?height=${earlier.height}&size=${later.size}`);
+    const inclusion = (edit: object) =>
+      codeOf(verifyInclusion({ ...proof, ...edit }, later, 'batch', earlier.batch_id));
+    expect(inclusion({})).toBe('ok');
+    expect(inclusion({ size: 1 })).toBe('head_mismatch size');
+    expect(inclusion({ root })).toBe('head_mismatch root');
+    expect(inclusion({ kind: 'epoch' })).toBe('leaf_mismatch kind');
+    expect(inclusion({ digest: root })).toBe('leaf_mismatch digest');
+    expect(inclusion({ leaf_hash: root })).toBe('inclusion_invalid leaf_hash');
+    expect(inclusion({ leaf_index: 0 })).toBe('inclusion_invalid inclusion_path');
+    expect(inclusion({ leaf_index: -1 })).toBe('malformed leaf_index');
   });
 });
 

@@ -37,6 +37,15 @@ export { fetchBatch, type VerifiedBatch } from './batch.ts';
 export { EXCHANGE_CODES, type ExchangeCode, type ExchangeOptions, type ExchangeRefusal, Problem } from './exchange.ts';
 export { CONFLICTS, type Conflict, type ConflictCode, findConflicts } from './history.ts';
 export { type Parsed, parseStrict } from './json.ts';
+export {
+  fetchConsistency,
+  fetchInclusion,
+  type LogPosition,
+  PROOF_CODES,
+  type ProofCode,
+  verifyConsistency,
+  verifyInclusion,
+} from './log.ts';
 export { orThrow, type Refused, RefusedError } from './outcome.ts';
 export { DEFAULT_POLICY, VerificationPolicy, type VerificationPolicyInput } from './policy.ts';
 export { checkReceipt, envelopeIdOf, RECEIPT_CODES, type ReceiptCode } from './receipt.ts';
