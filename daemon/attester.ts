@@ -27,6 +27,15 @@ export interface AttesterOptions {
   readonly quote_timeout_ms: number;
 }
 
+/** What a quote is to vouch for. */
+interface Subject {
+  readonly purpose: keyof typeof QUOTE_PURPOSE;
+  readonly subject: Uint8Array;
+  readonly keyset: Keyset;
+  readonly not_after_ms: number;
+  readonly nonce?: Uint8Array;
+}
+
 export class Attester {
   readonly #provider: QuoteProvider;
   /** DER of the root that the provider's evidence must chain to. */
@@ -34,8 +43,10 @@ export class Attester {
   readonly #pool: Pool;
   readonly #options: AttesterOptions;
   readonly #now: () => number;
-  #last: Promise<unknown> = Promise.resolve();
-  #waiting = 0;
+  /** The sealer waits for each of its own, so it is never more than one; others are bounded. */
+  readonly #seals: (() => Promise<void>)[] = [];
+  readonly #others: (() => Promise<void>)[] = [];
+  #busy = false;
   #newest: Attestation | undefined;
 
   constructor(modules: {
@@ -67,26 +78,32 @@ export class Attester {
   }
 
   /**
+   * Seals go before everything else: clients with nonces must not hold up the log.
+   *
    * @param about.nonce  of a client, at most 64 bytes
    * @throws {Fault}     quote_failed, quote_busy
    */
-  async attest(about: {
-    purpose: keyof typeof QUOTE_PURPOSE;
-    subject: Uint8Array;
-    keyset: Keyset;
-    not_after_ms: number;
-    nonce?: Uint8Array;
-  }): Promise<Attestation> {
-    if (this.#waiting >= QUEUE_MAX) throw new Fault({ code: 'quote_busy', waiting: this.#waiting });
-    this.#waiting += 1;
-    const turn = this.#last.then(() => this.#attest(about));
-    this.#last = turn.catch(() => {});
-    return turn.finally(() => {
-      this.#waiting -= 1;
-    });
+  async attest(about: Subject): Promise<Attestation> {
+    const waiting = this.#seals.length + this.#others.length;
+    if (about.purpose !== 'seal' && waiting >= QUEUE_MAX) throw new Fault({ code: 'quote_busy', waiting });
+    const { promise, resolve, reject } = Promise.withResolvers<Attestation>();
+    const queue = about.purpose === 'seal' ? this.#seals : this.#others;
+    queue.push(() => this.#attest(about).then(resolve, reject));
+    if (!this.#busy) void this.#work();
+    return promise;
   }
 
-  async #attest(about: Parameters<Attester['attest']>[0]): Promise<Attestation> {
+  async #work(): Promise<void> {
+    this.#busy = true;
+    for (let next = this.#next(); next !== undefined; next = this.#next()) await next();
+    this.#busy = false;
+  }
+
+  #next(): (() => Promise<void>) | undefined {
+    return this.#seals.shift() ?? this.#others.shift();
+  }
+
+  async #attest(about: Subject): Promise<Attestation> {
     const report_data = quoteDigest({ ...about, keyset_digest: keysetDigest(about.keyset) });
     const evidence = await deadline(this.#provider.quote(report_data), this.#options.quote_timeout_ms, this.#provider);
     const now_ms = this.#now();
