@@ -1,18 +1,54 @@
-// Why an ordered envelope got no place in its batch. The number is signed (it is part of `refused_root`), the word is its
-// name in this table (DESIGN §3). Numbers are never used again for something else; the batch's verifier, the API and the
-// docs read them here.
+// Why an ordered envelope got no place in its batch, and what its wallet should do. The number is signed (it is part of
+// `refused_root`), the word is its name in this table (DESIGN §3). Numbers are never used again for something else; the
+// batch's verifier, the API and the docs read them here.
 
 export const REFUSALS = {
-  unopenable: [1, 'The ciphertext does not open under the keyset of its epoch.'],
-  aad_mismatch: [2, 'The fields repeated inside an ecies ciphertext differ from the declared ones.'],
-  malformed_transaction: [3, 'The plaintext is not a canonically encoded EIP-2718 transaction.'],
-  unsupported_type: [4, 'The transaction type is not 0, 1, 2 or 4.'],
-  unprotected: [5, 'A legacy transaction without chain id (EIP-155) could be replayed on any chain.'],
-  wrong_chain: [6, 'The transaction was signed for another chain.'],
-  bad_signature: [7, 'No sender can be recovered from the signature, or its s is in the upper half (EIP-2).'],
-  replayed: [8, 'A transaction with this hash has been sequenced before.'],
-  claim_mismatch: [12, 'priority_fee differs from maxPriorityFeePerGas (gasPrice before type 2) of the transaction.'],
-} as const satisfies Record<string, readonly [code: number, sentence: string]>;
+  unopenable: [
+    1,
+    'The ciphertext does not open under the keyset of its epoch.',
+    'Fetch and verify the keyset again and encrypt anew; send every field as it was when it was encrypted.',
+  ],
+  aad_mismatch: [
+    2,
+    'The fields repeated inside an ecies ciphertext differ from the declared ones.',
+    'Encrypt anew with the fields that you declare, or with x-wing, which binds them.',
+  ],
+  malformed_transaction: [
+    3,
+    'The plaintext is not a canonically encoded EIP-2718 transaction.',
+    'Encrypt exactly the bytes that the wallet signed, nothing before or behind them.',
+  ],
+  unsupported_type: [
+    4,
+    'The transaction type is not 0, 1, 2 or 4.',
+    'Sign it as another type; blobs (type 3) cannot be carried.',
+  ],
+  unprotected: [
+    5,
+    'A legacy transaction without chain id (EIP-155) could be replayed on any chain.',
+    'Sign it with the chain id, or as type 1, 2 or 4.',
+  ],
+  wrong_chain: [
+    6,
+    'The transaction was signed for another chain.',
+    'Sign it for the chain that the keyset names, or send it to the sequencer of its chain.',
+  ],
+  bad_signature: [
+    7,
+    'No sender can be recovered from the signature, or its s is in the upper half (EIP-2).',
+    'Sign it again with a wallet that gives the lower s, as all common ones do.',
+  ],
+  replayed: [
+    8,
+    'A transaction with this hash has been sequenced before.',
+    'Nothing: ask for it by its hash. For another transfer of the same kind sign one with the next nonce.',
+  ],
+  claim_mismatch: [
+    12,
+    'priority_fee differs from maxPriorityFeePerGas (gasPrice before type 2) of the transaction.',
+    'Encrypt anew and declare the fee of the transaction; the client library reads it from there.',
+  ],
+} as const satisfies Record<string, readonly [code: number, sentence: string, remedy: string]>;
 
 export type Refusal = keyof typeof REFUSALS;
 

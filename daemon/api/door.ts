@@ -126,8 +126,8 @@ async function listening(server: Server, listen: () => void, where: string): Pro
 }
 
 const REASONS: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'another program listens there; stop it or change api.listen',
-  EACCES: 'this user may not; choose a port above 1023 or another folder',
+  EADDRINUSE: 'another program listens there',
+  EACCES: 'this user may not (ports below 1024 are for root)',
   EADDRNOTAVAIL: 'this machine has no such address',
   ENOTFOUND: 'this host name has no address',
 };

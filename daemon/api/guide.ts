@@ -134,18 +134,30 @@ function shown(code: ProblemCode | Refusal): string {
   return `202, then refused: ${REFUSALS[code as Refusal][0]} \`${code}\``;
 }
 
-const CLOSES: Readonly<Record<CloseReason, string>> = {
-  server_closing: 'The daemon ends. Connect again later, with your cursor.',
-  read_only: 'You sent a message; the feed takes none.',
-  store_unavailable: 'The journal cannot be read at the moment.',
-  consumer_too_slow:
-    'You did not take `feed.buffered_bytes_max` bytes within `feed.idle_ping_ms`. Connect again, with your cursor.',
-  future_cursor: 'No entry has this cursor yet: it is of another daemon, or of a store that was lost.',
-  outdated_cursor: 'What lies behind the cursor has been pruned. `/feed/entries` names the oldest that is kept.',
+/** Why the feed ended a connection, and what to do. */
+export const CLOSES: Readonly<Record<CloseReason, readonly [meaning: string, remedy: string]>> = {
+  server_closing: ['The daemon ends.', 'Connect again later, with your cursor.'],
+  read_only: ['You sent a message; the feed takes none.', 'Only read; submit to `/transactions`.'],
+  store_unavailable: [
+    'The journal cannot be read at the moment.',
+    'Connect again later, with your cursor. Operator: the log says why.',
+  ],
+  consumer_too_slow: [
+    'You did not take `feed.buffered_bytes_max` bytes within `feed.idle_ping_ms`.',
+    'Connect again, with your cursor; read before you process, or ask for fewer `types`.',
+  ],
+  future_cursor: [
+    'No entry has this cursor yet.',
+    'It is of another daemon, or of a store that was lost: compare log_id.',
+  ],
+  outdated_cursor: [
+    'What lies behind the cursor has been pruned.',
+    '`/feed/entries` names the oldest that is kept; the rest is in /batches and /log/entries.',
+  ],
 };
 
 /** With columns in line, as the formatter would have them. */
-function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+export function table(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const cells = [head, ...rows].map((row) => row.map(String));
   const widths = head.map((_, column) => Math.max(...cells.map((row) => row[column]!.length)));
   const line = (row: readonly string[]) => `| ${row.map((cell, i) => cell.padEnd(widths[i]!)).join(' | ')} |`;
@@ -198,14 +210,14 @@ refused after it was ordered costs \`api.refused_penalty\` more, a quote over a 
 
 ## Errors
 
-Every error is an RFC 9457 problem, \`application/problem+json\`: \`type\`, \`title\`, \`status\`, a stable \`code\`, and where it helps \`detail\`, \`field\`,
-\`position\`, \`retry_after_s\`, \`current_epoch\`, \`keyset_digest\`, \`size\`, \`oldest\`, \`newest\`.
+Every error is an RFC 9457 problem, \`application/problem+json\`: \`type\`, \`title\`, \`status\`, a stable \`code\`, \`remedy\` (what to do next), and where it
+helps \`detail\`, \`field\`, \`position\`, \`retry_after_s\`, \`current_epoch\`, \`keyset_digest\`, \`size\`, \`oldest\`, \`newest\`.
 
 ${table(
-  ['status', 'code', 'meaning'],
+  ['status', 'code', 'meaning', 'what to do'],
   Object.entries(PROBLEMS)
     .sort(([, [a]], [, [b]]) => a - b)
-    .map(([code, [status, title]]) => [status, `\`${code}\``, title]),
+    .map(([code, [status, ...texts]]) => [status, `\`${code}\``, ...texts]),
 )}
 
 ## Refusals
@@ -214,8 +226,8 @@ What shows only when an envelope is opened cannot be an answer to its submission
 \`GET /transactions/{id}\` says \`"status": "refused"\` with \`code\` and \`reason\`, and the batch lists it, signed.
 
 ${table(
-  ['code', 'reason', 'meaning'],
-  Object.entries(REFUSALS).map(([reason, [code, sentence]]) => [code, `\`${reason}\``, sentence]),
+  ['code', 'reason', 'meaning', 'what to do'],
+  Object.entries(REFUSALS).map(([reason, [code, ...texts]]) => [code, `\`${reason}\``, ...texts]),
 )}
 
 ### Bad input, case by case
@@ -251,8 +263,8 @@ in order, without a gap, and only what is durable. Without \`cursor\` it begins 
 dealt with and give it when you connect again. Types: ${ENTRY_TYPES.map((type) => `\`${type}\``).join(', ')}.
 
 ${table(
-  ['close code', 'reason', 'meaning'],
-  (Object.keys(CLOSES) as CloseReason[]).map((reason) => [CLOSE_CODES[reason], `\`${reason}\``, CLOSES[reason]]),
+  ['close code', 'reason', 'meaning', 'what to do'],
+  (Object.keys(CLOSES) as CloseReason[]).map((reason) => [CLOSE_CODES[reason], `\`${reason}\``, ...CLOSES[reason]]),
 )}
 
 A handshake that is refused is answered over HTTP with a problem: \`invalid_query\`, or \`feed_full\` beyond \`feed.clients_max\`.

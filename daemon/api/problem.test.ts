@@ -11,6 +11,7 @@ describe('problems', () => {
         title: PROBLEMS[code][1],
         status: PROBLEMS[code][0],
         code,
+        remedy: PROBLEMS[code][2],
       });
       expect(found.status).toBeGreaterThanOrEqual(400);
     }

@@ -1,6 +1,7 @@
-// Every error of the API in one table: code → HTTP status and sentence. An error leaves as an RFC 9457 problem document,
-// made here from a code and what is particular to the case; the docs are generated from the same table. A code is stable,
-// titles may be reworded. Nothing that came from inside (a stack, a path, a fault's text) is ever part of one.
+// Every error of the API in one table: code → HTTP status, sentence, and what to do next. An error leaves as an RFC 9457
+// problem document, made here from a code and what is particular to the case; the docs are generated from the same table,
+// and test/errors.test.ts provokes each. A code is stable, texts may be reworded. Nothing that came from inside (a stack, a
+// path, a fault's text) is ever part of one.
 import { STATUS_CODES } from 'node:http';
 import type { FastifyError, FastifyReply } from 'fastify';
 import { z } from 'zod';
@@ -8,38 +9,154 @@ import { Bytes32, Counter, Digest, uint } from '../../actors/encoding.ts';
 import { Fault } from '../fault.ts';
 
 export const PROBLEMS = {
-  bad_request: [400, 'The request is not valid HTTP, or its URL cannot be read.'],
-  empty_body: [400, 'The body is empty; send JSON.'],
-  invalid_json: [400, 'The body is not JSON in UTF-8.'],
-  invalid_body: [400, 'A field of the body is missing, unknown or wrong; `field` names it.'],
-  too_many_envelopes: [400, 'The array holds no envelope, or more than one request may carry.'],
-  invalid_query: [400, 'A query parameter is missing, unknown or wrong; `field` names it.'],
-  invalid_path: [400, 'A part of the path is wrong; `field` names it.'],
-  unauthorized: [401, 'This route needs a bearer token over TCP.'],
-  forbidden: [403, 'The token is valid, but its role does not open this route.'],
-  route_not_found: [404, 'There is nothing at this path; /openapi.json lists the routes.'],
-  transaction_not_found: [404, 'No envelope and no sequenced transaction has this id.'],
-  batch_not_found: [404, 'No batch of this height is signed yet.'],
-  leaf_not_found: [404, 'The log has no such leaf, or no head of such a size, yet.'],
-  epoch_not_found: [404, 'There is no keyset of this epoch, or it has no key of this kind.'],
-  method_not_allowed: [405, 'The path exists, but not with this method; see Allow.'],
-  request_timeout: [408, 'The request took longer to arrive than request_timeout_ms allows.'],
-  epoch_not_accepted: [409, 'Envelopes of this epoch are not admitted; encrypt to the current keyset.'],
-  future_cursor: [409, 'The cursor is beyond the newest entry of the journal.'],
-  outdated_cursor: [410, 'Entries behind the cursor have been pruned; the oldest kept one is named.'],
-  body_too_large: [413, 'The body is larger than body_bytes_max allows.'],
-  unsupported_media_type: [415, 'Send application/json, without a content encoding.'],
-  upgrade_required: [426, 'The feed speaks WebSocket; /feed/entries pages the same over HTTP.'],
-  rate_limited: [429, 'This address has used up its allowance of envelopes; see Retry-After.'],
-  headers_too_large: [431, 'The headers are larger than this server reads.'],
-  internal_error: [500, 'The daemon made a mistake; its log has the details.'],
-  mempool_full: [503, 'The pool of pending envelopes is full; see Retry-After.'],
-  draining: [503, 'The daemon is ending and admits nothing any more.'],
-  store_unavailable: [503, 'The store cannot write at the moment; nothing was admitted.'],
-  disk_low: [503, 'The disk is nearly full, so nothing is admitted.'],
-  attestation_unavailable: [503, 'The platform gave no quote, or too many requests wait for one.'],
-  feed_full: [503, 'The feed serves as many clients as it may.'],
-} as const satisfies Record<string, readonly [status: number, title: string]>;
+  bad_request: [
+    400,
+    'The request is not valid HTTP, or its URL cannot be read.',
+    'Send HTTP/1.1 with a percent-encoded URL; a TLS client needs a proxy in front.',
+  ],
+  empty_body: [400, 'The body is empty; send JSON.', 'Send one envelope, or an array of them, as the body.'],
+  invalid_json: [
+    400,
+    'The body is not JSON in UTF-8.',
+    'Mend what stands at `position`; let a JSON library write the body.',
+  ],
+  invalid_body: [
+    400,
+    'A field of the body is missing, unknown or wrong; `field` names it.',
+    'Mend the field as `detail` says; docs/schema/envelope.json has its shape.',
+  ],
+  too_many_envelopes: [
+    400,
+    'The array holds no envelope, or more than one request may carry.',
+    'Send fewer in each request, at least one; `detail` has the bound.',
+  ],
+  invalid_query: [
+    400,
+    'A query parameter is missing, unknown or wrong; `field` names it.',
+    'Mend or leave out the parameter; /openapi.json lists those of each route.',
+  ],
+  invalid_path: [
+    400,
+    'A part of the path is wrong; `field` names it.',
+    'Mend it: heights and sizes are plain decimal numbers, ids are 0x and 64 lower-case hex digits.',
+  ],
+  unauthorized: [
+    401,
+    'This route needs a bearer token over TCP.',
+    'Send `Authorization: Bearer` with the token of the role, or ask through the unix socket.',
+  ],
+  forbidden: [
+    403,
+    'The token is valid, but its role does not open this route.',
+    'Use a token of the role that the route names, or of admin.',
+  ],
+  route_not_found: [
+    404,
+    'There is nothing at this path; /openapi.json lists the routes.',
+    'Check the path: no slash at its end, lower case, and the daemon’s version.',
+  ],
+  transaction_not_found: [
+    404,
+    'No envelope and no sequenced transaction has this id.',
+    'Ask by the envelope_id of the receipt. If a receipt for it verifies, keep the receipt: a promise was broken.',
+  ],
+  batch_not_found: [
+    404,
+    'No batch of this height is signed yet.',
+    'Ask again when the feed says batch_created; /sequencer/status has the newest height.',
+  ],
+  leaf_not_found: [
+    404,
+    'The log has no such leaf, or no head of such a size, yet.',
+    'Ask for less than `size`, or again when the log has grown.',
+  ],
+  epoch_not_found: [
+    404,
+    'There is no keyset of this epoch, or it has no key of this kind.',
+    'Take an epoch that /epochs lists.',
+  ],
+  method_not_allowed: [405, 'The path exists, but not with this method; see Allow.', 'Use a method that Allow lists.'],
+  request_timeout: [
+    408,
+    'The request took longer to arrive than request_timeout_ms allows.',
+    'Send it again without a pause in between; over a slow line send fewer envelopes in each.',
+  ],
+  epoch_not_accepted: [
+    409,
+    'Envelopes of this epoch are not admitted; encrypt to the current keyset.',
+    'Fetch and verify the keyset of `current_epoch`, and encrypt the transaction again.',
+  ],
+  future_cursor: [
+    409,
+    'The cursor is beyond the newest entry of the journal.',
+    'Check that this is the same log_id as before; if so, an acknowledged journal was lost: tell the operator.',
+  ],
+  outdated_cursor: [
+    410,
+    'Entries behind the cursor have been pruned; the oldest kept one is named.',
+    'Go on behind the cursor before `oldest`, and take what is missing from /batches and /log/entries.',
+  ],
+  body_too_large: [
+    413,
+    'The body is larger than body_bytes_max allows.',
+    'Send fewer envelopes in each request; one alone always fits.',
+  ],
+  unsupported_media_type: [
+    415,
+    'Send application/json, without a content encoding.',
+    'Set `Content-Type: application/json` and do not compress the body.',
+  ],
+  upgrade_required: [
+    426,
+    'The feed speaks WebSocket; /feed/entries pages the same over HTTP.',
+    'Open it with a WebSocket client, or ask /feed/entries; a proxy in between must let upgrades through.',
+  ],
+  rate_limited: [
+    429,
+    'This address has used up its allowance of envelopes; see Retry-After.',
+    'Wait as long as Retry-After says; refused envelopes and quotes over a nonce cost more than others.',
+  ],
+  headers_too_large: [
+    431,
+    'The headers are larger than this server reads.',
+    'Send less than 16 KiB of headers; most often it is cookies that a proxy or browser adds.',
+  ],
+  internal_error: [
+    500,
+    'The daemon made a mistake; its log has the details.',
+    'The same request will fail again. Operator: the line `a request failed` of the log has the error; report it.',
+  ],
+  mempool_full: [
+    503,
+    'The pool of pending envelopes is full; see Retry-After.',
+    'Send the same envelope again after Retry-After. Operator: mempool.capacity is the bound.',
+  ],
+  draining: [
+    503,
+    'The daemon is ending and admits nothing any more.',
+    'Send the same envelope again once the daemon is back; what has a receipt is kept.',
+  ],
+  store_unavailable: [
+    503,
+    'The store cannot write at the moment; nothing was admitted.',
+    'Send the same envelope again after Retry-After. Operator: `aegisd status` says what the disk answered.',
+  ],
+  disk_low: [
+    503,
+    'The disk is nearly full, so nothing is admitted.',
+    'Send the same envelope again later. Operator: make room on the disk of state_dir; store.free_bytes_min is the bound.',
+  ],
+  attestation_unavailable: [
+    503,
+    'The platform gave no quote, or too many requests wait for one.',
+    'Ask again after Retry-After, and without a nonce where the newest quote will do. Operator: see the log for quote_failed.',
+  ],
+  feed_full: [
+    503,
+    'The feed serves as many clients as it may.',
+    'Connect again later, or page /feed/entries meanwhile. Operator: feed.clients_max is the bound.',
+  ],
+} as const satisfies Record<string, readonly [status: number, title: string, remedy: string]>;
 
 export type ProblemCode = keyof typeof PROBLEMS;
 export const PROBLEM_CODES = Object.keys(PROBLEMS) as [ProblemCode, ...ProblemCode[]];
@@ -65,6 +182,7 @@ export const Problem = z
     title: z.string(),
     status: z.int(),
     code: z.enum(PROBLEM_CODES),
+    remedy: z.string().describe('What to do next.'),
     detail: z.string().optional(),
     ...Extensions.shape,
   })
@@ -74,8 +192,8 @@ export type Problem = z.output<typeof Problem>;
 export type Particulars = Extensions & { readonly detail?: string | undefined };
 
 export function problem(code: ProblemCode, particulars: Particulars = {}): Problem {
-  const [status, title] = PROBLEMS[code];
-  return { type: `urn:aegis:problem:${code}`, title, status, code, ...particulars };
+  const [status, title, remedy] = PROBLEMS[code];
+  return { type: `urn:aegis:problem:${code}`, title, status, code, remedy, ...particulars };
 }
 
 /** A refusal on its way through Fastify, which only carries errors. Thrown at the borders: validation, parsing, hooks. */
