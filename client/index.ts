@@ -5,7 +5,8 @@
  * - `encryptEnvelope` encrypts a signed transaction to them.
  * - `submit` sends it and checks the receipt; `checkReceipt` checks one that was kept.
  * - `confirmTransaction` waits for its batch and verifies that. Its parts are `followTransaction`, `fetchBatch`, `verifyBatch`.
- * - `verifyInclusion` and `verifyConsistency` hold the log together over time.
+ * - `verifyInclusion` and `verifyConsistency` hold the log together over time, `verifyHead` judges a head that travels alone,
+ *   and an `Auditor` follows every entry.
  *
  * Expected failures are values `{ ok: false, code, field, message }`; `orThrow` makes exceptions of them. What throws by
  * itself is wrong use. What is not exported here may change at any time.
@@ -28,13 +29,16 @@ export {
 } from '../actors/digest.ts';
 export { base64, fromBase64, fromHex, hex } from '../actors/encoding.ts';
 export { Envelope, type EnvelopeInput, type Scheme } from '../actors/envelope.ts';
+export { SignedHead } from '../actors/head.ts';
 export { Keyset } from '../actors/keyset.ts';
 export { Attestation, type AttestedKeyset, type FreshAttestation } from '../actors/quote.ts';
 export { Receipt } from '../actors/receipt.ts';
 export { REFUSALS, refusalOf } from '../actors/refusal.ts';
 export { Head } from '../actors/seal.ts';
+export { ALARMS, type Alarm, type AlarmCode, Auditor, AuditState } from './auditor.ts';
 export { fetchBatch, type VerifiedBatch } from './batch.ts';
 export { EXCHANGE_CODES, type ExchangeCode, type ExchangeOptions, type ExchangeRefusal, Problem } from './exchange.ts';
+export { type AcceptedHead, type HeadCode, type HeadVerdict, keptAt, type RefusedHead, verifyHead } from './head.ts';
 export { CONFLICTS, type Conflict, type ConflictCode, findConflicts } from './history.ts';
 export { type Parsed, parseStrict } from './json.ts';
 export {

@@ -2,7 +2,7 @@
 // Who keeps one head and asks for consistency with each later one holds the whole history append-only. What is in the log,
 // and every head that it has had, is in tile.ts.
 import { z } from 'zod';
-import { Counter, Digest, fromHex, hex } from '../../actors/encoding.ts';
+import { fromHex, hex } from '../../actors/encoding.ts';
 import { Consistency, LogHead } from '../../actors/head.ts';
 import { Inclusion } from '../../actors/inclusion.ts';
 import { LOG_KINDS, logLeaf } from '../../actors/tree.ts';
