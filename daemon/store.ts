@@ -131,7 +131,11 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   } catch (error) {
     await environment?.close();
     lock.release();
-    throw error;
+    // Of a file that can't be read; whatever else is no Fault is a mistake of ours.
+    const { syscall } = error as NodeJS.ErrnoException;
+    if (syscall === undefined) throw error;
+    const { folder: path } = options;
+    throw new Fault({ code: 'store_io', operation: 'open', path, reason: describe(error) }, { cause: error });
   }
 }
 

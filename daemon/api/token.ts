@@ -39,7 +39,7 @@ export function loadTokens(options: { state_dir: string; credentials_directory?:
     for (const role of ROLES) add(role, join(options.credentials_directory, `${role}.token`));
   }
   if (!add('admin', admin_path)) {
-    writeFileSync(admin_path, `${randomBytes(TOKEN_BYTES).toString('hex')}\n`, { mode: 0o600, flag: 'wx' });
+    create(admin_path);
     add('admin', admin_path);
   }
   if ((statSync(admin_path).mode & 0o077) !== 0) chmodSync(admin_path, 0o600);
@@ -77,6 +77,18 @@ function read(path: string): string | undefined {
     throw new Fault({ code: 'token_invalid', path, reason });
   }
   return token;
+}
+
+/** @throws {Fault} token_invalid */
+function create(path: string): void {
+  try {
+    writeFileSync(path, `${randomBytes(TOKEN_BYTES).toString('hex')}\n`, { mode: 0o600, flag: 'wx' });
+  } catch (cause) {
+    throw new Fault(
+      { code: 'token_invalid', path, reason: `none can be made, ${(cause as Error).message}` },
+      { cause },
+    );
+  }
 }
 
 function digestOf(token: string): Buffer {

@@ -9,7 +9,10 @@ import { isDaemonUrl } from './url.ts';
 
 /** Codes of a RequestError beside those of problems: what happened, and what to do. */
 export const REQUEST_ERRORS = {
-  not_running: ['No daemon answers there.', 'start one with `npx aegisd start`, or name another with --url or --config'],
+  not_running: [
+    'No daemon answers there.',
+    'start one with `npx aegisd start`, or name another with --url or --config',
+  ],
   forbidden_socket: ['The socket is not for this user.', 'run this as the user of the daemon, or use --url'],
   unreachable: ['No connection, or it broke.', 'check the address, and whether the daemon still runs'],
   timeout: ['No answer, or no seal, in time.', 'ask again; if it goes on, look at the daemon’s log'],
@@ -27,7 +30,9 @@ export class RequestError extends Error {
    * @param message  what happened, without a full stop; what to do about it is added to those of REQUEST_ERRORS
    */
   constructor(code: string, message: string, options?: { cause?: unknown }) {
-    const remedy = Object.hasOwn(REQUEST_ERRORS, code) ? `; ${REQUEST_ERRORS[code as keyof typeof REQUEST_ERRORS][1]}` : '';
+    const remedy = Object.hasOwn(REQUEST_ERRORS, code)
+      ? `; ${REQUEST_ERRORS[code as keyof typeof REQUEST_ERRORS][1]}`
+      : '';
     super(`${printable(message)}${remedy}`, options);
     this.name = 'RequestError';
     this.code = code;
@@ -113,13 +118,15 @@ function problemError(answer: unknown, what: string): RequestError {
   if (!parsed.success) return new RequestError('unexpected_answer', `${what}, and not as an aegisd refuses`);
   const { code, title, field, detail, remedy = '' } = parsed.data;
   const particulars = [field, detail].filter((part) => part !== undefined).join(': ');
-  const said = [`${code}: ${title}`, particulars === '' ? '' : `(${particulars})`, remedy].filter((part) => part !== '');
+  const said = [`${code}: ${title}`, particulars === '' ? '' : `(${particulars})`, remedy].filter(
+    (part) => part !== '',
+  );
   return new RequestError(code, `${what} ${said.join(' ')}`);
 }
 
 /** A server could otherwise send control sequences to the terminal. */
 function printable(text: string): string {
-  return text.replace(/\p{C}/gu, ' ');
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, ' ');
 }
 
 function exchange(
@@ -163,6 +170,7 @@ function failure(cause: NodeJS.ErrnoException, timeout_ms: number): RequestError
   if (code === 'EACCES' || code === 'EPERM') {
     return new RequestError('forbidden_socket', 'this user may not open it', { cause });
   }
-  if (code.startsWith('HPE_')) return new RequestError('unexpected_answer', 'what answers does not speak HTTP', { cause });
+  if (code.startsWith('HPE_'))
+    return new RequestError('unexpected_answer', 'what answers does not speak HTTP', { cause });
   return new RequestError('unreachable', message, { cause });
 }

@@ -27,8 +27,17 @@ export async function main(argv: readonly string[]): Promise<number> {
       process.stderr.write(`${error.message}\n`);
       return EXIT.refused;
     }
+    if (isOfSystem(error)) {
+      process.stderr.write(`${error.message}. Check that it is there, whose it is, and that the disk has room.\n`);
+      return EXIT.refused;
+    }
     throw error;
   }
+}
+
+/** A file or a socket could not be used; everything else that gets here is a mistake of ours and keeps its stack. */
+function isOfSystem(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error;
 }
 
 function createProgram(done: (code: number) => void): Command {

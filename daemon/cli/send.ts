@@ -1,11 +1,14 @@
 // `aegisd send`: encrypts a raw signed transaction to the daemon's keyset and submits it, as a wallet would.
 import { setTimeout as delay } from 'node:timers/promises';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
-import { fromHex } from '../../actors/encoding.ts';
+import { z } from 'zod';
+import { Admitted, TransactionStatus } from '../../actors/admission.ts';
+import { decimal, fromHex } from '../../actors/encoding.ts';
+import type { Envelope } from '../../actors/envelope.ts';
 import type { Keyset } from '../../actors/keyset.ts';
-import type { Receipt } from '../../actors/receipt.ts';
+import { AttestedKeyset } from '../../actors/quote.ts';
+import { REFUSALS } from '../../actors/refusal.ts';
 import { encryptEnvelope } from '../../client/seal.ts';
-import type { Status } from '../status.ts';
 import { type Connection, connect, RequestError } from './connection.ts';
 import { EXIT } from './program.ts';
 
@@ -21,16 +24,11 @@ interface Options {
   timeout: number;
 }
 
-/** How `GET /transactions/{id}` answers, as far as this command reads it. */
-export interface TransactionStatus {
-  envelope_id: string;
-  status: 'pending' | 'ordered' | 'sequenced' | 'refused';
-  reason?: string;
-  height?: number;
-  index?: number;
-  tx_hash?: string;
-  sealed: boolean;
-}
+/** What this command reads of the status; a newer daemon may say more. */
+const Daemon = z.object({
+  chain: z.object({ chain_id: decimal(256) }),
+  epoch: z.object({ active: z.int().min(1) }),
+});
 
 const POLL_MS = 200;
 const INPUT_BYTES_MAX = 1_048_576;
@@ -42,17 +40,11 @@ export async function send(transaction: string | undefined, options: Options): P
   }
   const connection = connect(options);
   try {
-    const { chain, epoch } = await connection.get<Status>('/sequencer/status');
+    const { chain, epoch } = await connection.get('/sequencer/status', Daemon);
     const raw = transaction === undefined ? await sample(chain.chain_id) : await read(transaction);
-    const { keyset } = await connection.get<{ keyset: Keyset }>(`/epochs/${epoch.active}/keyset`);
-    const envelope = await encryptEnvelope({
-      keyset,
-      raw,
-      scheme: options.scheme,
-      asset_refs: options.asset ?? [],
-      ...(options.txId !== undefined && { tx_id: options.txId }),
-    });
-    const admitted = await connection.post<{ envelope_id: string; receipt: Receipt }>('/transactions', envelope);
+    const { keyset } = await connection.get(`/epochs/${epoch.active}/keyset`, AttestedKeyset);
+    const envelope = await encrypt(keyset, raw, options);
+    const admitted = await connection.post('/transactions', envelope, Admitted);
     const say = (text: string) => options.json !== true && process.stdout.write(`${text}\n`);
     say(`admitted  ${admitted.envelope_id}, in a batch by height ${admitted.receipt.order_by_height}`);
     const final = options.wait === true ? await follow(connection, admitted.envelope_id, options.timeout) : undefined;
@@ -60,6 +52,7 @@ export async function send(transaction: string | undefined, options: Options): P
     if (final === undefined) return EXIT.ok;
     if (final.status === 'refused') {
       say(`refused   ${final.reason} (batch ${final.height})`);
+      if (final.reason !== undefined) say(`          ${REFUSALS[final.reason].slice(1).join(' ')}`);
       return EXIT.refused;
     }
     say(`sealed    transaction ${final.tx_hash} is number ${final.index} of batch ${final.height}`);
@@ -71,6 +64,20 @@ export async function send(transaction: string | undefined, options: Options): P
     if (!(error instanceof RequestError || error instanceof SyntaxError)) throw error;
     process.stderr.write(`${connection.where}: ${error.message}\n`);
     return EXIT.refused;
+  }
+}
+
+/** @throws {SyntaxError} when the enclave would refuse it, or an option is wrong */
+async function encrypt(keyset: Keyset, raw: Uint8Array, options: Options): Promise<Envelope> {
+  const { scheme, asset: asset_refs = [], txId: tx_id } = options;
+  try {
+    return await encryptEnvelope({ keyset, raw, scheme, asset_refs, ...(tx_id !== undefined && { tx_id }) });
+  } catch (cause) {
+    if (cause instanceof z.ZodError) {
+      const issue = cause.issues[0]!;
+      throw new SyntaxError(`${issue.path.join('.')}: ${issue.message}`, { cause });
+    }
+    throw cause instanceof TypeError ? new SyntaxError(cause.message, { cause }) : cause;
   }
 }
 
@@ -102,7 +109,7 @@ async function read(transaction: string): Promise<Uint8Array> {
 async function follow(connection: Connection, id: string, timeout_s: number): Promise<TransactionStatus> {
   const until = performance.now() + timeout_s * 1000;
   for (;;) {
-    const state = await connection.get<TransactionStatus>(`/transactions/${id}`);
+    const state = await connection.get(`/transactions/${id}`, TransactionStatus);
     if (state.status === 'refused' || state.sealed) return state;
     if (performance.now() > until) throw new RequestError('timeout', `still ${state.status} after ${timeout_s} s`);
     await delay(POLL_MS);

@@ -3,11 +3,13 @@
 import { loadConfig } from '../../config/load.ts';
 import { createServer } from '../api/server.ts';
 import { createLogger } from '../logger.ts';
-import { createSequencer } from '../sequencer.ts';
-import { VERSION } from './program.ts';
+import { createSequencer, type Sequencer } from '../sequencer.ts';
+import { EXIT, VERSION } from './program.ts';
 
 /** As a shell reports a process that SIGINT ended. */
 const INTERRUPTED = 130;
+/** What a start that failed leaves to threads and files. */
+const CLOSE_MS = 5_000;
 
 interface Options {
   config?: string;
@@ -28,24 +30,36 @@ export async function start(options: Options): Promise<number> {
   process.on('unhandledRejection', fatal);
 
   const accept_missing_watermark = options.acceptMissingWatermark === true;
-  await using sequencer = await createSequencer({ config, log, fatal, accept_missing_watermark });
-  const server = await createServer({ sequencer, log, version: VERSION });
+  const sequencer = await createSequencer({ config, log, fatal, accept_missing_watermark });
   try {
-    const address = await server.listen();
-    announce({ ...address, sources, admin_token: server.adminTokenPath }, sequencer.status(), options.json === true);
-    log.info({ ...address, sources, version: VERSION }, 'listening');
-
-    const signal = await stop;
-    log.info({ signal }, 'stopping: no more admission, what is in hand is finished and sealed');
-    const sealed = await sequencer.finish();
-    log.info(
-      { sealed },
-      sealed ? 'everything in hand is sealed' : 'out of time: the rest is taken up at the next start',
-    );
-  } finally {
-    await server.close();
+    await serve(sequencer, log, stop, sources, options.json === true);
+    await sequencer.close();
+  } catch (error) {
+    // Not in the state to finish anything; and what does not end by itself may not outlive the message.
+    setTimeout(() => process.exit(EXIT.refused), CLOSE_MS).unref();
+    await sequencer.close(0).catch((err: unknown) => log.warn({ err }, 'closing failed'));
+    throw error;
   }
-  return 0;
+  return EXIT.ok;
+}
+
+/** From the first request to the last seal. @throws {Fault} */
+async function serve(
+  sequencer: Sequencer,
+  log: ReturnType<typeof createLogger>,
+  stop: Promise<NodeJS.Signals>,
+  sources: readonly string[],
+  json: boolean,
+): Promise<void> {
+  await using server = await createServer({ sequencer, log, version: VERSION });
+  const address = await server.listen();
+  announce({ ...address, sources, admin_token: server.adminTokenPath }, sequencer.status(), json);
+  log.info({ ...address, sources, version: VERSION }, 'listening');
+
+  const signal = await stop;
+  log.info({ signal }, 'stopping: no more admission, what is in hand is finished and sealed');
+  const sealed = await sequencer.finish();
+  log.info({ sealed }, sealed ? 'everything in hand is sealed' : 'out of time: the rest is taken up at the next start');
 }
 
 /** Resolves with the first SIGTERM or SIGINT; a second SIGINT ends the process at once, which loses nothing. */
@@ -64,7 +78,7 @@ function stopSignal(): Promise<NodeJS.Signals> {
 
 function announce(
   address: { url: string; socket: string; sources: readonly string[]; admin_token: string },
-  status: ReturnType<Awaited<ReturnType<typeof createSequencer>>['status']>,
+  status: ReturnType<Sequencer['status']>,
   json: boolean,
 ): void {
   const { simulated, tee_platform } = status.sequencer;

@@ -1,12 +1,12 @@
 // `aegisd status`: a running daemon's own account of itself.
-import type { Status } from '../status.ts';
+import { Status } from '../status.ts';
 import { connect, RequestError } from './connection.ts';
 import { EXIT } from './program.ts';
 
 export async function status(options: { config?: string; url?: string; json?: boolean }): Promise<number> {
   const connection = connect(options);
   try {
-    const answer = await connection.get<Status>('/sequencer/status');
+    const answer = await connection.get('/sequencer/status', Status);
     process.stdout.write(options.json === true ? `${JSON.stringify(answer)}\n` : describe(answer, connection.where));
     return EXIT.ok;
   } catch (error) {

@@ -11,9 +11,8 @@ const ROOT_BYTES = 32;
 /** @param state_dir  the root is made there on the first start, as `simulator/root.key`, mode 0600 */
 export async function simulatorSource(state_dir: string): Promise<KeySource> {
   const folder = join(state_dir, 'simulator');
-  await mkdir(folder, { recursive: true, mode: 0o700 });
   const path = join(folder, 'root.key');
-  const root = (await read(path)) ?? (await create(folder, path));
+  const root = (await read(path)) ?? (await create(folder, path).catch((cause: Error) => raise(path, cause)));
   if (root.length !== ROOT_BYTES) {
     throw new Fault({
       code: 'key_source_failed',
@@ -30,15 +29,17 @@ async function read(path: string): Promise<Uint8Array | undefined> {
     return await readFile(path);
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new Fault(
-      { code: 'key_source_failed', source: 'simulator', path, reason: (cause as Error).message },
-      { cause },
-    );
+    return raise(path, cause as Error);
   }
+}
+
+function raise(path: string, cause: Error): never {
+  throw new Fault({ code: 'key_source_failed', source: 'simulator', path, reason: cause.message }, { cause });
 }
 
 /** Written whole or not at all: a root that is cut short by a crash would lose the store that it seals. */
 async function create(folder: string, path: string): Promise<Uint8Array> {
+  await mkdir(folder, { recursive: true, mode: 0o700 });
   const root = randomBytes(ROOT_BYTES);
   const file = await open(`${path}.new`, 'w', 0o600);
   try {

@@ -212,6 +212,6 @@ function attempt<T>(path: string, action: () => T): T {
 }
 
 function damaged(path: string, what: string, cause?: unknown): Fault {
-  const reason = `${path} is damaged: ${what}. Restore it, or remove the simulator's folder to start as a new platform`;
+  const reason = `${path} is damaged: ${what}. Restore it, or remove the folder pki, and nothing beside it, to start as a new platform`;
   return new Fault({ code: 'quote_failed', provider: 'simulator', path, reason }, cause === undefined ? {} : { cause });
 }
