@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import WebSocket from 'ws';
-import { CLOSE_CODES, type CloseReason, Feed, FeedEntry } from './feed.ts';
+import { CLOSE_CODES, type CloseReason, FeedEntry } from '../actors/feed.ts';
+import { Feed } from './feed.ts';
 import { openStore, type Store } from './store.ts';
 
 const OPTIONS = { buffered_bytes_max: 65_536, clients_max: 5, page: 16, idle_ping_ms: 60_000 };

@@ -8,30 +8,9 @@ import { parse } from 'node:querystring';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { z } from 'zod';
-import { Counter } from '../actors/encoding.ts';
+import { CLOSE_CODES, type CloseReason, ENTRY_TYPES } from '../actors/feed.ts';
 import { type JournalEntry, type JournalPage, readJournal } from './journal.ts';
 import type { Logger, Store } from './store.ts';
-
-/** What a dashboard may filter by: the names of the upstream, and ours. */
-export const ENTRY_TYPES = [
-  'status',
-  'qrm_update',
-  'tx_submitted',
-  'txs_ordered',
-  'batch_created',
-  'seal_created',
-  'rotation_scheduled',
-  'rotation_executed',
-] as const;
-
-export const FeedEntry = z
-  .strictObject({
-    cursor: Counter.describe('From 1, without a gap.'),
-    type: z.string(),
-    at_ms: Counter,
-    data: z.unknown(),
-  })
-  .meta({ id: 'FeedEntry' });
 
 const TYPES_EXPECTED = `expected a comma-separated list of ${ENTRY_TYPES.join(', ')}`;
 
@@ -51,17 +30,6 @@ export const FeedQuery = z.strictObject({
     )
     .optional(),
 });
-
-/** Why a connection ended. RFC 6455 §7.4.2: 4000 and up are the application's. */
-export const CLOSE_CODES = {
-  server_closing: 1001,
-  read_only: 1008,
-  store_unavailable: 1011,
-  consumer_too_slow: 4408,
-  future_cursor: 4409,
-  outdated_cursor: 4410,
-} as const;
-export type CloseReason = keyof typeof CLOSE_CODES;
 
 export interface FeedOptions {
   readonly buffered_bytes_max: number;

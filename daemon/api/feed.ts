@@ -1,7 +1,8 @@
 // The feed's history over HTTP, and what /feed says to those who don't speak WebSocket. The WebSocket side is daemon/feed.ts.
 import { z } from 'zod';
 import { Counter } from '../../actors/encoding.ts';
-import { CLOSE_CODES, FeedEntry, FeedQuery } from '../feed.ts';
+import { CLOSE_CODES, FeedEntry } from '../../actors/feed.ts';
+import { FeedQuery } from '../feed.ts';
 import { integer } from './input.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
 

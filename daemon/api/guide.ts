@@ -2,8 +2,8 @@
 // feed. The list of routes is here, because it has an example for each; tests hold it against the app and run every example.
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { CLOSE_CODES, type CloseReason, ENTRY_TYPES } from '../../actors/feed.ts';
 import { REFUSALS, type Refusal } from '../../actors/refusal.ts';
-import { CLOSE_CODES, type CloseReason, ENTRY_TYPES } from '../feed.ts';
 import { PROBLEMS, type ProblemCode } from './problem.ts';
 import type { Role } from './token.ts';
 

@@ -107,6 +107,16 @@ function createProgram(done: (code: number) => void): Command {
     .action(async (files, options) => done(await (await import('./verify.ts')).verify(files, options)));
 
   program
+    .command('watch')
+    .description('show the feed live, one line an entry, until Ctrl-C')
+    .option('--cursor <n>', 'begin behind this entry; 0 is the beginning (default: now)', cursor)
+    .option('--types <types>', 'only entries of these types, separated by commas')
+    .option(...config)
+    .option('--url <url>', 'watch over TCP instead of the unix socket', daemonUrl)
+    .option('--json', 'print the entries as JSON, one a line')
+    .action(async (options) => done(await (await import('./watch.ts')).watch(options)));
+
+  program
     .command('audit')
     .description('follow a daemon from elsewhere and raise an alarm when its history does anything but grow')
     .requiredOption('--state <file>', 'where the newest verified head is kept; made at the first look')
@@ -154,4 +164,5 @@ const integer = (from: number, to: number) => (value: string) => {
   return number;
 };
 const seconds = integer(1, 3600);
+const cursor = integer(0, Number.MAX_SAFE_INTEGER);
 const count = integer(1, 10_000);
