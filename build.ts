@@ -7,8 +7,9 @@ import { fileURLToPath } from 'node:url';
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
 rmSync(path('dist'), { recursive: true, force: true });
+// To standard error: what `npm pack --json` prints is for programs.
 execFileSync(process.execPath, [path('node_modules/typescript/bin/tsc'), '-p', path('tsconfig.build.json')], {
-  stdio: 'inherit',
+  stdio: ['ignore', 2, 2],
 });
 
 // Modules below dist/ find here what those of a checkout find at its root.
