@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
@@ -12,6 +12,7 @@ import { RequestError } from '../cli/connection.ts';
 const MAIN = fileURLToPath(new URL(`../main${extname(import.meta.url)}`, import.meta.url));
 const START_TIMEOUT_MS = 30_000;
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
+const MESSAGE_CHARACTERS_MAX = 1_000;
 
 export interface Child {
   readonly url: string;
@@ -28,7 +29,7 @@ export interface Child {
  * Starts a daemon on a free port and waits until it listens.
  *
  * @param settings  lines of TOML that follow `[api] listen`, for tests
- * @throws {RequestError} when it ends before it listens; what it said is in the log file
+ * @throws {RequestError} when it ends before it listens, with the last thing that it said
  */
 export async function startDaemon(state_dir: string, logFile: string, settings = ''): Promise<Child> {
   const config = join(state_dir, 'sequencer.toml');
@@ -46,7 +47,7 @@ export async function startDaemon(state_dir: string, logFile: string, settings =
     exited.then(() => undefined),
   ]);
   clearTimeout(timer);
-  if (line === undefined) throw new RequestError('not_started', `the daemon did not start; its log is ${logFile}`);
+  if (line === undefined) throw new RequestError('not_started', `the daemon did not start: ${await lastLine(logFile)}`);
   const about = JSON.parse(line) as { url: string; socket: string; log_id: string; pid: number };
   const end = async (signal: 'SIGTERM' | 'SIGKILL') => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
@@ -54,6 +55,12 @@ export async function startDaemon(state_dir: string, logFile: string, settings =
     return child.exitCode;
   };
   return { ...about, stop: () => end('SIGTERM'), kill: async () => void (await end('SIGKILL')) };
+}
+
+/** Why it ended: a start that fails ends with one sentence. */
+async function lastLine(logFile: string): Promise<string> {
+  const text = await readFile(logFile, 'utf8');
+  return text.trim().split('\n').at(-1)!.slice(-MESSAGE_CHARACTERS_MAX);
 }
 
 /** One command in a fresh process, to its end. */

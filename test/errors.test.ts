@@ -1,0 +1,270 @@
+// Every code of the API, provoked over real HTTP in a daemon that runs here: the tables are `Record<ProblemCode, …>` and
+// `Record<Refusal, …>`, so that a code which nothing provokes does not compile. How each field and each limit is refused is
+// tested in daemon/api/; how a start ends that fails, in faults.test.ts.
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { privateKeyToAccount } from 'viem/accounts';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import WebSocket from 'ws';
+import { TransactionStatus } from '../actors/admission.ts';
+import { base64, concat, fromHex, hex } from '../actors/encoding.ts';
+import type { Envelope } from '../actors/envelope.ts';
+import { REFUSALS, type Refusal } from '../actors/refusal.ts';
+import { PROBLEMS, Problem, type ProblemCode } from '../daemon/api/problem.ts';
+import { createServer, type Listening } from '../daemon/api/server.ts';
+import { enveloped, forged, type House, openHouse, quiet, signed } from './house.ts';
+import { limitedDaemon } from './limited.ts';
+
+interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+}
+type Ask = { path?: string; method?: string; headers?: Record<string, string>; body?: string };
+
+interface World {
+  readonly house: House;
+  readonly at: Listening;
+  /** Has a pool of one place, an allowance of one envelope a second, and is about to end. */
+  readonly small: House;
+  readonly smallAt: Listening;
+}
+
+const BY_HAND = { batch_interval_ms: 60_000, batch_size: 50 };
+const METRICS_TOKEN = 'm'.repeat(64);
+const JSON_TYPE = { 'content-type': 'application/json' };
+
+let world: World;
+let credentials: string;
+beforeAll(async () => {
+  credentials = mkdtempSync(join(tmpdir(), 'aegis-credentials-'));
+  writeFileSync(join(credentials, 'metrics.token'), METRICS_TOKEN);
+  vi.stubEnv('CREDENTIALS_DIRECTORY', credentials);
+  const house = await openHouse({
+    sequencer: BY_HAND,
+    api: { rate_limit_per_s: 0, request_timeout_ms: 400, envelopes_max: 64 },
+    feed: { clients_max: 1 },
+  });
+  vi.unstubAllEnvs();
+  const small = await openHouse({
+    sequencer: BY_HAND,
+    mempool: { capacity: 1, retry_after_s: 7 },
+    api: { rate_limit_per_s: 1, rate_limit_burst: 20 },
+  });
+  world = { house, at: await house.server.listen(), small, smallAt: await small.server.listen() };
+});
+afterAll(async () => {
+  await world?.house[Symbol.asyncDispose]();
+  await world?.small[Symbol.asyncDispose]();
+  rmSync(credentials, { recursive: true, force: true });
+});
+
+/** A connection of its own for each request. */
+function ask(target: object, { body, headers, ...options }: Ask): Promise<Answer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const request = httpRequest({ ...target, agent: false, headers, ...options } as object, async (response) => {
+    let text = '';
+    for await (const chunk of response) text += chunk;
+    resolve({ status: response.statusCode!, body: JSON.parse(text) });
+  });
+  request.on('error', reject);
+  request.end(body);
+  return promise;
+}
+
+const tcp = ({ port }: Listening) => ({ host: '127.0.0.1', port });
+const get = ({ at }: World, path: string) => ask(tcp(at), { path });
+const post = (at: Listening, body: string, headers: Record<string, string> = JSON_TYPE) =>
+  ask(tcp(at), { method: 'POST', path: '/transactions', headers, body });
+
+/** What the server says to bytes that are no request, or not a whole one. */
+async function raw({ at }: World, text: string): Promise<Answer> {
+  const socket = connect(at.port, '127.0.0.1');
+  socket.write(text);
+  let said = '';
+  socket.on('data', (chunk) => {
+    said += String(chunk);
+  });
+  await once(socket, 'close');
+  const [head, body] = said.split('\r\n\r\n');
+  return { status: Number(head!.split(' ')[1]), body: JSON.parse(body!) };
+}
+
+const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
+  bad_request: (w) => raw(w, 'hello\r\n\r\n'),
+  empty_body: ({ at }) => post(at, ''),
+  invalid_json: ({ at }) => post(at, '{"epoch": 1'),
+  invalid_body: async ({ at, house }) =>
+    post(at, JSON.stringify({ ...(await enveloped(house.sequencer)), priority_fee: '01' })),
+  too_many_envelopes: ({ at }) => post(at, '[]'),
+  invalid_query: (w) => get(w, '/batches/recent?count=0'),
+  invalid_path: (w) => get(w, '/batches/01'),
+  unauthorized: ({ at }) => ask(tcp(at), { method: 'POST', path: '/batches/cut' }),
+  forbidden: ({ at }) => {
+    const headers = { authorization: `Bearer ${METRICS_TOKEN}` };
+    return ask(tcp(at), { method: 'POST', path: '/batches/cut', headers });
+  },
+  route_not_found: (w) => get(w, '/nope'),
+  transaction_not_found: (w) => get(w, `/transactions/0x${'00'.repeat(32)}`),
+  batch_not_found: (w) => get(w, '/batches/4096'),
+  leaf_not_found: (w) => get(w, '/log/inclusion?leaf_index=4096'),
+  epoch_not_found: (w) => get(w, '/epochs/9/keyset'),
+  method_not_allowed: ({ at }) => ask(tcp(at), { method: 'DELETE', path: '/health' }),
+  request_timeout: (w) => raw(w, 'GET /health HTTP/1.1\r\nHost: x\r\n'),
+  epoch_not_accepted: async ({ at, house }) =>
+    post(at, JSON.stringify({ ...(await enveloped(house.sequencer)), epoch: 7 })),
+  future_cursor: (w) => get(w, '/feed/entries?after=999999'),
+  outdated_cursor: async (w) => {
+    await w.house.sequencer.store.commit((tx) => tx.remove('journal', 1));
+    return get(w, '/feed/entries?after=0');
+  },
+  body_too_large: ({ at }) => post(at, JSON.stringify('x'.repeat(5 * 1024 * 1024))),
+  unsupported_media_type: ({ at }) => post(at, '{}', { 'content-type': 'text/plain' }),
+  upgrade_required: (w) => get(w, '/feed'),
+  // A quote over a nonce costs more than the whole burst.
+  rate_limited: ({ smallAt }) => ask(tcp(smallAt), { path: '/attestation?nonce=c0ffee' }),
+  headers_too_large: (w) => raw(w, `GET / HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(20_000)}`),
+  internal_error: (w) => brokenStatus(w),
+  mempool_full: async ({ small, smallAt }) => {
+    const { socket: socketPath } = smallAt;
+    const submit = async () => {
+      const body = JSON.stringify(await enveloped(small.sequencer));
+      return ask({ socketPath }, { method: 'POST', path: '/transactions', headers: JSON_TYPE, body });
+    };
+    await submit();
+    return submit();
+  },
+  draining: async () => {
+    await using house = await openHouse();
+    const at = await house.server.listen();
+    house.sequencer.drain();
+    return await post(at, JSON.stringify(await enveloped(house.sequencer)));
+  },
+  store_unavailable: () => limitedDaemon((url, envelope) => submitUntilRefused(url, envelope)),
+  disk_low: async () => {
+    await using house = await openHouse({ store: { free_bytes_min: 2 ** 50 } });
+    return await post(await house.server.listen(), JSON.stringify(await enveloped(house.sequencer)));
+  },
+  attestation_unavailable: async (w) => {
+    // More than may wait for a quote at once.
+    const answers = await Promise.all(
+      Array.from({ length: 24 }, (_, i) => get(w, `/attestation?nonce=${String(i).padStart(2, '0')}`)),
+    );
+    return answers.find(({ status }) => status !== 200) ?? answers[0]!;
+  },
+  feed_full: async (w) => {
+    const first = new WebSocket(`ws://127.0.0.1:${w.at.port}/feed`);
+    await once(first, 'open');
+    const headers = {
+      upgrade: 'websocket',
+      connection: 'Upgrade',
+      'sec-websocket-version': '13',
+      'sec-websocket-key': base64(new Uint8Array(16)),
+    };
+    const answer = await ask(tcp(w.at), { path: '/feed', headers });
+    first.close();
+    await once(first, 'close');
+    return answer;
+  },
+};
+
+/** A mistake of ours: a sequencer whose status throws, behind doors of its own. */
+async function brokenStatus({ house }: World): Promise<Answer> {
+  const { config } = house.sequencer;
+  let failing = false;
+  const sequencer = new Proxy(house.sequencer, {
+    get(target, name) {
+      if (name === 'config') return { ...config, api: { ...config.api, socket: 'broken.sock' } };
+      if (failing && name === 'status') throw new Error('a secret');
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+  await using server = await createServer({ sequencer, log: quiet, version: '0' });
+  const at = await server.listen();
+  failing = true;
+  const answer = await ask(tcp(at), { path: '/sequencer/status' });
+  expect(JSON.stringify(answer.body)).not.toContain('secret');
+  return answer;
+}
+
+/** Until the disk has no room: then nothing is acknowledged any more. */
+async function submitUntilRefused(url: string, make: () => string): Promise<Answer> {
+  const { port } = new URL(url);
+  const target = { host: '127.0.0.1', port: Number(port) };
+  for (let i = 0; i < 256; i++) {
+    const answer = await ask(target, { method: 'POST', path: '/transactions', headers: JSON_TYPE, body: make() });
+    if (answer.status !== 202) return answer;
+  }
+  throw new Error('the disk never filled');
+}
+
+describe('a problem is provoked over HTTP, and says what to do:', () => {
+  it.each(Object.keys(PROVOKED) as ProblemCode[])('%s', async (code) => {
+    const { status, body } = await PROVOKED[code](world);
+    const [expected, title, remedy] = PROBLEMS[code];
+    expect(Problem.parse(body)).toMatchObject({ code, status: expected, title, remedy });
+    expect(status).toBe(expected);
+  });
+
+  it('in words that a reader can act on', () => {
+    for (const [code, [, title, remedy]] of Object.entries(PROBLEMS)) {
+      expect(title, code).toMatch(/^[A-Z].+\.$/);
+      expect(remedy, code).toMatch(/^[A-Z].+\.$/);
+      expect(remedy, code).not.toBe(title);
+    }
+  });
+});
+
+type Sequencer = House['sequencer'];
+
+/** An envelope that is admitted, and refused once it is opened. */
+const REFUSED: Record<Refusal, (sequencer: Sequencer) => Promise<Envelope>> = {
+  unopenable: async (s) => ({ ...(await enveloped(s)), encrypted_data: base64(new Uint8Array(300)) }),
+  aad_mismatch: async (s) => ({ ...(await enveloped(s)), priority_fee: '2' }),
+  malformed_transaction: async (s) => forged(s, new Uint8Array([1, 2, 3])),
+  unsupported_type: async (s) => forged(s, concat(new Uint8Array([3]), await signed())),
+  unprotected: async (s) => {
+    const account = privateKeyToAccount(hex(new Uint8Array(32).fill(9)));
+    const to = '0x000000000000000000000000000000000000dEaD';
+    return forged(s, fromHex(await account.signTransaction({ type: 'legacy', to, gas: 21_000n, gasPrice: 10n ** 9n })));
+  },
+  wrong_chain: async (s) => forged(s, await signed({ chainId: 1 })),
+  // s is what a signed transaction ends with.
+  bad_signature: async (s) => forged(s, concat((await signed()).slice(0, -32), new Uint8Array(32).fill(0x80))),
+  replayed: async (s) => enveloped(s, await replayed),
+  claim_mismatch: async (s) => forged(s, await signed(), { priority_fee: '5' }),
+};
+const replayed = signed();
+
+describe('a refusal is provoked over HTTP, and says what to do:', () => {
+  const outcomes = new Map<Refusal, TransactionStatus>();
+
+  beforeAll(async () => {
+    const { house, at } = world;
+    const reasons = Object.keys(REFUSED) as Refusal[];
+    const first = await enveloped(house.sequencer, await replayed, 'x-wing');
+    expect((await sequence([first]))[0]).toMatchObject({ status: 'sequenced' });
+    const states = await sequence(await Promise.all(reasons.map((reason) => REFUSED[reason](house.sequencer))));
+    for (const [i, reason] of reasons.entries()) outcomes.set(reason, states[i]!);
+
+    async function sequence(envelopes: readonly Envelope[]): Promise<TransactionStatus[]> {
+      const { status, body } = await post(at, JSON.stringify(envelopes));
+      expect(status).toBe(202);
+      const cut = await ask({ socketPath: at.socket }, { method: 'POST', path: '/batches/cut' });
+      await house.journaled('batch_created', ({ height }) => height === (cut.body as { height: number }).height);
+      const ids = (body as { envelope_id: string }[]).map(({ envelope_id }) => envelope_id);
+      const answers = await Promise.all(ids.map((id) => ask(tcp(at), { path: `/transactions/${id}` })));
+      return answers.map(({ body }) => TransactionStatus.parse(body));
+    }
+  });
+
+  it.each(Object.keys(REFUSED) as Refusal[])('%s', (reason) => {
+    const [code, sentence, remedy] = REFUSALS[reason];
+    expect(outcomes.get(reason)).toMatchObject({ status: 'refused', reason, code });
+    for (const text of [sentence, remedy]) expect(text).toMatch(/\.$/);
+  });
+});
