@@ -1,5 +1,5 @@
-// Writes what in docs/ follows from the code: `npm run docs`. JSON Schemas from the zod schemas, the API guide, and the two
-// parts of format.md that are tables of values. A test holds every file against what its part says now.
+// Writes what in docs/ follows from the code: `npm run docs`. JSON Schemas from the zod schemas, the guides to the API and the
+// command line, and the two parts of format.md that are tables of values. A test holds every file against what its part says now.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { BatchFile } from '../actors/batch.ts';
@@ -9,6 +9,7 @@ import { Receipt } from '../actors/receipt.ts';
 import { REFUSALS } from '../actors/refusal.ts';
 import { Head } from '../actors/seal.ts';
 import { guide } from '../daemon/api/guide.ts';
+import { cliGuide } from '../daemon/cli/guide.ts';
 import { exampleSection } from './example/section.ts';
 
 /** A generated file, by its path from the root of the repository. */
@@ -25,6 +26,7 @@ export const PARTS: readonly Part[] = [
   schema('envelope', Envelope, 'The body of POST /transactions, or one of an array.'),
   { file: 'docs/format.md', text: formatPage },
   { file: 'docs/api.md', text: guide },
+  { file: 'docs/cli.md', text: cliGuide },
 ];
 
 export const pathOf = (file: string): URL => new URL(`../${file}`, import.meta.url);

@@ -40,7 +40,8 @@ function isOfSystem(error: unknown): error is NodeJS.ErrnoException {
   return error instanceof Error && 'syscall' in error;
 }
 
-function createProgram(done: (code: number) => void): Command {
+/** @param done  told the exit code of the command that ran */
+export function createProgram(done: (code: number) => void): Command {
   const program = new Command('aegisd')
     .description('Aegis, a post-quantum TEE sequencer: encrypted transactions in, signed and attested batches out.')
     .version(VERSION)
