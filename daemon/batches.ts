@@ -4,7 +4,7 @@ import type { BatchFile, BatchTransaction } from '../actors/batch.ts';
 import { timestamp } from '../actors/encoding.ts';
 import { BATCH } from './batching.ts';
 import { inclusionProof } from './log.ts';
-import { type BatchRecord, batchRecord, envelopeRecord, keysetRecord, meta, sealRecord } from './records.ts';
+import { type BatchRecord, batchRecord, envelopeRecord, keysetRecord, meta, sealOver } from './records.ts';
 import { machineId } from './runtime.ts';
 import type { Reader } from './store.ts';
 
@@ -67,20 +67,18 @@ function transaction(reader: Reader, record: BatchRecord, order_index: number): 
   };
 }
 
-function sealOf(reader: Reader, record: BatchRecord): Pick<BatchFile, 'slh_dsa_sig' | 'attestation'> {
-  const seal = record.sealed_by === null ? undefined : sealRecord(reader, record.sealed_by);
-  if (seal === undefined || seal.signed === null || record.leaf_index === null) {
-    return { slh_dsa_sig: null, attestation: null };
-  }
+function sealOf(reader: Reader, { leaf_index }: BatchRecord): Pick<BatchFile, 'slh_dsa_sig' | 'attestation'> {
+  const seal = sealOver(reader, leaf_index);
+  if (seal === undefined || leaf_index === null) return { slh_dsa_sig: null, attestation: null };
   return {
     slh_dsa_sig: {
       algorithm: 'SLH-DSA-SHA2-256s',
-      signature: seal.signed.slh_dsa,
-      ml_dsa_signature: seal.signed.ml_dsa,
+      signature: seal.slh_dsa,
+      ml_dsa_signature: seal.ml_dsa,
       seal: seal.head,
-      leaf_index: record.leaf_index,
-      inclusion_path: inclusionProof(reader, record.leaf_index, seal.head.size),
+      leaf_index,
+      inclusion_path: inclusionProof(reader, leaf_index, seal.head.size),
     },
-    attestation: seal.signed.attestation,
+    attestation: seal.attestation,
   };
 }

@@ -89,7 +89,6 @@ export function cut(step: Step, queue: Queue, policy: CutPolicy, now_ms: number)
     ml_dsa: null,
     ecdsa: null,
     leaf_index: null,
-    sealed_by: null,
   };
   putMeta(step, 'heights', { ...heights, cut: height + 1, timestamp_ms });
   const { below } = queue;

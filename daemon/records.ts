@@ -107,8 +107,6 @@ export interface BatchRecord {
   readonly ml_dsa: string | null;
   readonly ecdsa: BatchFile['ecdsa_sig'];
   readonly leaf_index: number | null;
-  /** Size of the first seal that covers it. */
-  readonly sealed_by: number | null;
 }
 
 export function batchRecord(reader: Reader, height: number): BatchRecord {
@@ -131,6 +129,16 @@ export interface SealRecord {
 
 export const sealRecord = (reader: Reader, size: number): SealRecord | undefined =>
   reader.get('seals', size) as SealRecord | undefined;
+
+/** The first finished seal that covers a leaf: sizes rise, and each seal covers what came since the one before. */
+export function sealOver(reader: Reader, leaf_index: number | null) {
+  if (leaf_index === null) return undefined;
+  for (const [, seal] of reader.range('seals', { start: leaf_index + 1, limit: 1 })) {
+    const { head, signed } = seal as SealRecord;
+    return signed === null ? undefined : { head, ...signed };
+  }
+  return undefined;
+}
 
 /** `keysets`. */
 export interface KeysetRecord {

@@ -181,7 +181,6 @@ export class Sealer {
     for (const [, entry] of step.range('log', { start: log.sealed, end: size, limit: COVERED_MAX })) {
       if (LOG_KINDS[entry.kind] !== 'batch') continue;
       const { height } = step.get('batch_ids', entry.digest)!;
-      step.put('batches', height, { ...batchRecord(step, height), sealed_by: size });
       step.send(BATCH, height, { type: 'sealed' });
       heights.push(height);
     }
@@ -194,11 +193,12 @@ export class Sealer {
 /** Ciphertexts go once their batch is sealed and `retention` newer ones are (DESIGN §11 "Retention"). */
 function forgetCiphertexts(step: Step, retention: number, count_max: number): void {
   const heights = meta(step, 'heights');
+  const { sealed } = meta(step, 'log');
   const end = Math.min(heights.forgotten + count_max, heights.signed - retention);
   let height = heights.forgotten;
   for (; height < end; height++) {
-    const { order, sealed_by } = batchRecord(step, height);
-    if (sealed_by === null) break;
+    const { order, leaf_index } = batchRecord(step, height);
+    if (leaf_index === null || leaf_index >= sealed) break;
     for (const { envelope_id } of order) step.remove('ciphertexts', envelope_id);
   }
   if (height > heights.forgotten) putMeta(step, 'heights', { ...heights, forgotten: height });

@@ -4,7 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { BatchFile, type Header } from '../../actors/batch.ts';
 import { Headers, PAGE_MAX } from '../../actors/head.ts';
-import { batchRecord, meta } from '../records.ts';
+import { batchRecord, meta, sealOver } from '../records.ts';
 import { integer, NoQuery } from './input.ts';
 import { type App, IMMUTABLE, type Modules, problems, refuse } from './route.ts';
 
@@ -68,7 +68,7 @@ export function batches(app: App, { sequencer }: Modules): void {
       for (let height = from; height < end; height++) {
         const record = batchRecord(store, height);
         headers.push(record.header!);
-        sealed &&= record.sealed_by !== null;
+        sealed &&= sealOver(store, record.leaf_index) !== undefined;
         await new Promise((resolve) => setImmediate(resolve));
       }
       reply.header('cache-control', sealed && headers.length === limit ? IMMUTABLE : 'no-cache');
@@ -92,10 +92,11 @@ export function batches(app: App, { sequencer }: Modules): void {
     async (request, reply) => {
       const { height } = request.params;
       if (height >= meta(store, 'heights').signed) return refuse(reply, 'batch_not_found');
-      const { digest, sealed_by } = batchRecord(store, height);
+      const { digest, leaf_index } = batchRecord(store, height);
+      const sealed_by = sealOver(store, leaf_index)?.head.size;
       const etag = `"${digest!.slice(2, 34)}-${sealed_by ?? 'signed'}"`;
       reply.header('etag', etag);
-      reply.header('cache-control', sealed_by === null ? 'no-cache' : IMMUTABLE);
+      reply.header('cache-control', sealed_by === undefined ? 'no-cache' : IMMUTABLE);
       if (isKnown(request, etag)) return reply.code(304 as 200).send(undefined as never);
       return json(reply, JSON.stringify(sequencer.batch(height)));
     },
