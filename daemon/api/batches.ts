@@ -23,7 +23,7 @@ export function batches(app: App, { sequencer }: Modules): void {
   app.get(
     '/batches/recent',
     {
-      config: { role: 'public' },
+      config: { role: 'public', long: true },
       schema: {
         summary: 'The newest batch files, newest first',
         description: 'Fewer than asked for where there are no more, or where they are large (16 MiB at a time).',
@@ -51,7 +51,7 @@ export function batches(app: App, { sequencer }: Modules): void {
   app.get(
     '/batches/headers',
     {
-      config: { role: 'public' },
+      config: { role: 'public', long: true },
       schema: {
         summary: 'Headers of batches, in order of height',
         description: 'From height `from` on; all that an auditor needs to hold the heights against the log.',
@@ -79,7 +79,7 @@ export function batches(app: App, { sequencer }: Modules): void {
   app.get(
     '/batches/:height',
     {
-      config: { role: 'public' },
+      config: { role: 'public', long: true },
       schema: {
         summary: 'The file of a batch',
         description: 'Immutable once it is sealed: `slh_dsa_sig` and `attestation` are there.',

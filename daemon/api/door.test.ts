@@ -10,6 +10,7 @@ import { createServer, type Listening } from './server.ts';
 
 const REQUEST_TIMEOUT_MS = 400;
 const CONNECTIONS_MAX = 8;
+const UPGRADE = 'Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n';
 
 let house: House;
 let at: Listening;
@@ -109,6 +110,35 @@ describe('bad manners', () => {
     expect(said).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
     expect(said).toContain('Content-Type: application/problem+json');
     expect(JSON.parse(said.slice(said.indexOf('\r\n\r\n') + 4))).toMatchObject({ status, code });
+  });
+
+  it.each([
+    ['no Host', 'GET /health HTTP/1.1\r\n\r\n', 400, 'bad_request'],
+    [
+      'a WebSocket without its key',
+      `GET /feed HTTP/1.1\r\nHost: x\r\n${UPGRADE}Connection: Upgrade\r\n\r\n`,
+      426,
+      'upgrade_required',
+    ],
+  ])('%s: a problem like any other', async (_name, text, status, code) => {
+    const socket = connect(at.port, '127.0.0.1');
+    socket.end(text);
+    const said = await everything(socket);
+    expect(said).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+    expect(JSON.parse(said.slice(said.indexOf('\r\n\r\n') + 4))).toMatchObject({ status, code });
+  });
+
+  it('an expectation that nobody knows is passed over', async () => {
+    const text = 'GET /health HTTP/1.1\r\nHost: x\r\nExpect: cake\r\nConnection: close\r\n\r\n';
+    expect(await raw(text, { port: at.port })).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
+  it('a packet of a thousand requests: a few are answered, then the connection ends', async () => {
+    const said = await raw('GET /health HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(1000), { port: at.port });
+    const answers = [...said.matchAll(/HTTP\/1\.1 (\d+) /g)].map(([, status]) => status);
+    expect(answers).toEqual([...Array(8).fill('200'), '429']);
+    expect(said).toContain('at most 8 requests may wait on one connection');
+    expect((await ask(tcp(), '/health')).status).toBe(200);
   });
 
   it('10 MB: the answer arrives', async () => {

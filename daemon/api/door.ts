@@ -9,7 +9,7 @@ import type { Duplex } from 'node:stream';
 import { address } from '../../config/schema.ts';
 import { Fault } from '../fault.ts';
 import { clientOf } from './allowance.ts';
-import { type ProblemCode, rawProblem } from './problem.ts';
+import { PROBLEM_TYPE, type ProblemCode, problem, rawProblem } from './problem.ts';
 
 /** Who is at the other end of a connection. */
 export interface Peer {
@@ -35,6 +35,8 @@ const KEEP_ALIVE_MS = 5_000;
 const SILENCE_MS = 120_000;
 /** The CLI and a scraper or two. */
 const TRUSTED_CONNECTIONS_MAX = 64;
+/** Requests of one connection that may wait for their answers. */
+const PIPELINED_MAX = 8;
 /** What an ending server leaves to requests in hand. */
 const CLOSE_MS = 500;
 
@@ -78,24 +80,72 @@ export async function closeDoor(server: Server): Promise<void> {
 
 function make(options: DoorOptions, connections_max: number, peer: (socket: Duplex) => Peer): Server {
   const { request_timeout_ms } = options;
+  const handle = fewAtATime(options.handle);
   const server = createServer(
     {
       maxHeaderSize: HEADER_BYTES_MAX,
+      // Refused below, with a body that says why.
+      requireHostHeader: false,
       requestTimeout: request_timeout_ms,
       headersTimeout: request_timeout_ms,
       keepAliveTimeout: KEEP_ALIVE_MS,
       // Node looks for late requests only this often.
       connectionsCheckingInterval: Math.min(1_000, Math.ceil(request_timeout_ms / 4)),
-      shouldUpgradeCallback: (request) => options.upgrades(request),
+      shouldUpgradeCallback: (request) => greets(request) && options.upgrades(request),
     },
-    (request, response) => options.handle(request, response),
+    handle,
   );
+  // An expectation that nobody knows may be passed over (RFC 9110 §10.1.1); Node would answer it without a body.
+  server.on('checkExpectation', handle);
   server.maxConnections = connections_max;
   server.timeout = SILENCE_MS;
   server.on('connection', (socket) => peers.set(socket, peer(socket)));
   server.on('upgrade', (request, socket, head) => options.upgrade(request, socket, head));
   server.on('clientError', refuse);
   return server;
+}
+
+/**
+ * Node takes every request that a packet holds at once, a thousand and more, and keeps their answers in order. Nobody needs
+ * that: beyond a few the connection is closed behind an error, and HTTP has the client send the rest again (RFC 9112 §9.3.2).
+ */
+function fewAtATime(handle: DoorOptions['handle']): DoorOptions['handle'] {
+  const inHand = new WeakMap<object, number>();
+  return (request, response) => {
+    const { socket } = request;
+    const before = inHand.get(socket) ?? 0;
+    inHand.set(socket, before + 1);
+    if (before > PIPELINED_MAX) return;
+    if (before === PIPELINED_MAX) {
+      end(response, 'rate_limited', `at most ${PIPELINED_MAX} requests may wait on one connection`);
+      return;
+    }
+    if (request.headers.host === undefined && request.httpVersion === '1.1') {
+      end(response, 'bad_request', 'the Host header is missing');
+      return;
+    }
+    response.once('close', () => inHand.set(socket, inHand.get(socket)! - 1));
+    handle(request, response);
+  };
+}
+
+/** RFC 6455 §4.2.1: what ws would refuse in words of its own is answered like any other request. */
+function greets({ headers }: IncomingMessage): boolean {
+  if (headers['sec-websocket-version'] !== '13') return false;
+  return /^[+/0-9A-Za-z]{22}==$/.test(headers['sec-websocket-key'] ?? '');
+}
+
+/** An answer that needs no route, and the end of its connection. */
+function end(response: ServerResponse, code: ProblemCode, detail: string): void {
+  const found = problem(code, { detail });
+  const body = Buffer.from(JSON.stringify(found));
+  response.writeHead(found.status, {
+    'content-type': PROBLEM_TYPE,
+    'content-length': body.length,
+    'cache-control': 'no-store',
+    connection: 'close',
+  });
+  response.end(body);
 }
 
 /** No request could be read: what is on the wire is not HTTP, too long, or too slow. */

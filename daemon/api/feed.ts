@@ -43,7 +43,7 @@ export function feed(app: App, modules: Modules): void {
   app.get(
     '/feed/entries',
     {
-      config: { role: 'public' },
+      config: { role: 'public', long: true },
       schema: {
         summary: 'A page of the journal',
         description: 'Entries behind the cursor `after`, oldest first; fewer than `limit` where they are large.',

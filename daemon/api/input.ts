@@ -1,14 +1,20 @@
 // What comes from outside, strictly: path and query parameters as exact integers with bounds, bodies as JSON in UTF-8, and
 // the name of the field that is wrong. Every route's schemas are made of these, so unknown keys are refused everywhere.
 import { isUtf8 } from 'node:buffer';
-import type { FastifyInstance, FastifySchemaCompiler } from 'fastify';
+import type { IncomingMessage } from 'node:http';
+import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler } from 'fastify';
 import { z } from 'zod';
+import type { Budget } from './budget.ts';
+import { peerOf } from './door.ts';
 import { Refused } from './problem.ts';
 
 /** What a JSON number can say exactly. */
 export const INTEGER_MAX = Number.MAX_SAFE_INTEGER;
 
 const FIELD_CHARACTERS_MAX = 128;
+
+const DEPTH_MAX = 32;
+const MARKS_MAX = 65_536;
 
 /** A decimal integer in a URL: digits alone, no sign, no leading zeros. */
 export function integer(minimum: number, maximum = INTEGER_MAX) {
@@ -59,20 +65,96 @@ export const validatorCompiler: FastifySchemaCompiler<z.ZodType> = ({ schema, ht
   };
 };
 
-/** The only bodies there are: JSON, in UTF-8, not compressed, without keys that reach for prototypes. */
-export function acceptJson(app: FastifyInstance): void {
+/** The only bodies there are: JSON, in UTF-8, not compressed, of a modest shape, without keys that reach for prototypes. */
+export function acceptJson(app: FastifyInstance, budget: Budget): void {
   const parse = app.getDefaultJsonParser('error', 'ignore');
+  const { bodyLimit: bytes_max = 0 } = app.initialConfig;
   app.removeAllContentTypeParsers();
-  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+  app.addContentTypeParser('application/json', async (request: FastifyRequest, payload: IncomingMessage) => {
     const encoding = request.headers['content-encoding'];
-    if (encoding !== undefined && encoding !== 'identity') return done(new Refused('unsupported_media_type'));
-    if (body.length === 0) return done(new Refused('empty_body'));
-    if (!isUtf8(body)) return done(new Refused('invalid_json', { detail: 'not UTF-8' }));
+    if (encoding !== undefined && encoding !== 'identity') throw new Refused('unsupported_media_type');
+    const body = await collect(payload, bytes_max, budget, peerOf(request.raw.socket).client);
+    if (body.length === 0) throw new Refused('empty_body');
+    if (!isUtf8(body)) throw new Refused('invalid_json', { detail: 'not UTF-8' });
+    const immodest = immodesty(body);
+    if (immodest !== undefined) throw new Refused('invalid_body', { field: '', detail: immodest });
     const text = body.toString('utf8');
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     parse(request, text, (error, value) =>
-      done(error === null ? null : new Refused('invalid_json', whereIn(text)), value),
+      error === null ? resolve(value) : reject(new Refused('invalid_json', whereIn(text))),
     );
+    return promise;
   });
+}
+
+/** A body's bytes, counted while they come in. What is refused is read to its end and thrown away, so that the answer arrives. */
+function collect(payload: IncomingMessage, bytes_max: number, budget: Budget, client?: string): Promise<Buffer> {
+  const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const end = (refused?: Error) => {
+    payload.off('data', add).off('end', whole).off('error', fail).off('close', fail);
+    budget.give(client, length);
+    if (refused === undefined) return resolve(Buffer.concat(chunks, length));
+    payload.on('error', () => {}).resume();
+    reject(refused);
+  };
+  const whole = () => end();
+  const fail = () => end(new Refused('bad_request'));
+  const add = (chunk: Buffer) => {
+    if (length + chunk.length > bytes_max) return end(new Refused('body_too_large'));
+    if (budget.isSpent(client)) {
+      return end(new Refused('rate_limited', { retry_after_s: 1, detail: 'too many bodies are on their way' }));
+    }
+    budget.take(client, chunk.length);
+    length += chunk.length;
+    chunks.push(chunk);
+  };
+  if (Number(payload.headers['content-length'] ?? 0) > bytes_max) return Promise.reject(new Refused('body_too_large'));
+  payload
+    .on('data', add)
+    .on('end', () => end())
+    .on('error', fail)
+    .on('close', fail);
+  return promise;
+}
+
+const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
+const OPENING = [0x5b, 0x7b];
+const CLOSING = [0x5d, 0x7d];
+
+/**
+ * What makes JSON costly beyond its bytes. A megabyte of brackets or of keys takes the main thread and its collector for a
+ * second; 256 envelopes with every field at its limit stay below a third of this, three deep.
+ */
+function immodesty(body: Buffer): string | undefined {
+  let depth = 0;
+  let marks = 0;
+  for (let i = 0; i < body.length && marks <= MARKS_MAX; i++) {
+    const byte = body[i]!;
+    if (byte === QUOTE) {
+      do {
+        marks += 1;
+        i = body.indexOf(QUOTE, i + 1);
+        // It ends too early, as the parser will say.
+        if (i === -1) return undefined;
+      } while (marks <= MARKS_MAX && isEscaped(body, i));
+    } else if (byte === COMMA || byte === COLON) marks += 1;
+    else if (CLOSING.includes(byte)) depth -= 1;
+    else if (OPENING.includes(byte)) {
+      marks += 1;
+      depth += 1;
+      if (depth > DEPTH_MAX) return `expected arrays and objects at most ${DEPTH_MAX} deep`;
+    }
+  }
+  return marks > MARKS_MAX ? `expected at most ${MARKS_MAX} marks (strings, commas, colons, brackets)` : undefined;
+}
+
+/** An odd number of backslashes stands before it. */
+function isEscaped(body: Buffer, at: number): boolean {
+  let first = at;
+  while (body[first - 1] === BACKSLASH) first -= 1;
+  return (at - first) % 2 === 1;
 }
 
 /** Where a text stops being JSON, when V8 tells it without showing what stands there. */

@@ -38,6 +38,8 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Who may call the route over TCP; the unix socket may call everything. An admin may call everything too. */
     role?: 'public' | Role;
+    /** Takes the main thread for milliseconds and more: made in turns with the others of this kind. */
+    long?: boolean;
   }
 }
 

@@ -3,12 +3,14 @@
 // that every error is a problem of problem.ts.
 import type { Server as HttpServer } from 'node:http';
 import { resolve } from 'node:path';
+import { finished } from 'node:stream';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { Feed } from '../feed.ts';
 import type { Logger, Sequencer } from '../sequencer.ts';
 import { Allowance } from './allowance.ts';
 import { batches } from './batches.ts';
+import { Budget, Turns } from './budget.ts';
 import { closeDoor, type DoorOptions, openSocket, openTcp, peerOf } from './door.ts';
 import { epochs } from './epochs.ts';
 import { feed } from './feed.ts';
@@ -123,8 +125,10 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
   // What we send we have made, and the compiler checks its type; tests hold every answer against its schema.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   app.setErrorHandler(fail);
-  acceptJson(app as never);
+  const budget = new Budget();
+  acceptJson(app as never, budget);
   guard(app, tokens);
+  bound(app, budget);
   const methods = collectMethods(app);
   app.setNotFoundHandler((request, reply) => {
     const allowed = methods(request.url.split('?')[0]!);
@@ -168,6 +172,36 @@ function guard(app: App, tokens: Tokens): void {
     const role = tokens.roleOf(request.raw);
     if (role === undefined) throw new Refused('unauthorized');
     if (role !== wanted && role !== 'admin') throw new Refused('forbidden');
+  });
+}
+
+/** Answers below this are bounded by the connections and by what a connection may ask for at once. */
+const COUNTED_BYTES = 16 * 1024;
+
+/** Counts the answers that wait to be taken, and makes the long ones in turns. */
+function bound(app: App, budget: Budget): void {
+  const turns = new Turns();
+  const ends = new WeakMap<FastifyReply, () => void>();
+  app.addHook('onRequest', async (request, reply) => {
+    const { socket } = request.raw;
+    const { client } = peerOf(socket);
+    const refusal = () =>
+      new Refused('rate_limited', { retry_after_s: 1, detail: 'take the answers that wait, first' });
+    if (budget.isSpent(client)) throw refusal();
+    if (request.routeOptions.config.long !== true) return;
+    const end = await turns.take(client);
+    if (end === undefined) throw refusal();
+    ends.set(reply, end);
+    if (socket.destroyed || budget.isSpent(client)) throw refusal();
+  });
+  app.addHook('onSend', async (request, reply, payload) => {
+    ends.get(reply)?.();
+    const bytes = typeof payload === 'string' || Buffer.isBuffer(payload) ? payload.length : 0;
+    const { socket } = request.raw;
+    if (bytes < COUNTED_BYTES || socket.destroyed) return;
+    const { client } = peerOf(socket);
+    budget.take(client, bytes);
+    finished(reply.raw, () => budget.give(client, bytes));
   });
 }
 

@@ -38,7 +38,7 @@ export function tiles(app: App, { sequencer }: Modules): void {
   app.get(
     '/log/entries',
     {
-      config: { role: 'public' },
+      config: { role: 'public', long: true },
       schema: {
         summary: 'Entries of the log, in order',
         description: 'From leaf `from` on, those that no seal covers yet included; none beyond the end.',
@@ -93,7 +93,7 @@ export function tiles(app: App, { sequencer }: Modules): void {
   app.get(
     '/log/seals',
     {
-      config: { role: 'public' },
+      config: { role: 'public', long: true },
       schema: {
         summary: 'Heads that were sealed, in order',
         description: 'Those of a size above `after`, without signatures: each is at /log/seals/{size} with them.',

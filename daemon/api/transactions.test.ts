@@ -194,6 +194,30 @@ describe('a bad body', () => {
   });
 });
 
+describe('a body that would take the thread for long', () => {
+  const quotes = JSON.stringify('"'.repeat(70_000));
+  it.each([
+    ['too deep', `${'['.repeat(33)}1${']'.repeat(33)}`, /32 deep/],
+    ['a megabyte of brackets', '['.repeat(1_000_000), /32 deep/],
+    ['too many values', `[${'1,'.repeat(70_000)}1]`, /65536 marks/],
+    ['too many keys', `{${Array.from({ length: 30_000 }, (_, i) => `"k${i}":1`).join(',')}}`, /65536 marks/],
+    ['too many escaped quotes', quotes, /65536 marks/],
+  ])('%s', async (_name, body, detail) => {
+    expect(expectProblem(await post(house, body), 'invalid_body', '').detail).toMatch(detail);
+  });
+
+  it('is not one that is only large, or has odd strings', async () => {
+    const odd = JSON.stringify(`"[{,:${'\\'.repeat(5)}`);
+    expectProblem(await post(house, `{"tx_id": ${odd}}`), 'invalid_body', 'epoch');
+    const nested = await post(house, `${'['.repeat(32)}${']'.repeat(32)}`);
+    expect(nested.json()).toMatchObject([{ code: 'invalid_body', field: '[0]' }]);
+    const asset_refs = Array.from({ length: 16 }, (_, i) => `${i}`.padEnd(100, 'x'));
+    const full = { ...good, epoch: 99, tx_id: 'x'.repeat(100), asset_refs, timestamp: '2026-01-01T00:00:00Z' };
+    const answer = await post(house, Array(256).fill(full));
+    expect([answer.statusCode, (answer.json() as unknown[]).length]).toEqual([409, 256]);
+  });
+});
+
 describe('what shows only when it is opened', () => {
   /** The envelope that a case makes of a good one, and why it is refused. */
   const cases: [string, (sequencer: House['sequencer']) => Promise<Envelope>, Refusal][] = [
