@@ -2,7 +2,7 @@
 // reports. The page may run its own scripts and nothing else: no eval, no other host.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, mkdirSync } from 'node:fs';
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { delimiter, join } from 'node:path';
@@ -30,7 +30,7 @@ const PAGE = '<!doctype html><meta charset="utf-8"><script type="module" src="/p
 const TIMEOUT_MS = 90_000;
 
 interface Visit {
-  /** For the browser's profile. */
+  /** For the browser's profile and whatever else it leaves; made here. */
   readonly folder: string;
   /** The daemon, which the page finds below /api/. */
   readonly api: string;
@@ -54,7 +54,9 @@ export async function browse({ folder, api, scripts }: Visit): Promise<unknown> 
   const { port } = server.address() as AddressInfo;
 
   const page = `http://127.0.0.1:${port}/`;
-  const browser = spawn(CHROMIUM!, [...FLAGS, `--user-data-dir=${folder}`, page], {
+  mkdirSync(folder);
+  const browser = spawn(CHROMIUM!, [...FLAGS, `--user-data-dir=${join(folder, 'profile')}`, page], {
+    env: { ...process.env, TMPDIR: folder },
     detached: true,
     stdio: ['ignore', 'ignore', 'pipe'],
   });
