@@ -7,6 +7,7 @@ const PARTS = {
   store: () => import('./store.ts'),
   signing: () => import('./signing.ts'),
   pipeline: () => import('./pipeline.ts'),
+  feed: () => import('./feed.ts'),
 } satisfies Record<string, () => Promise<{ run(): Promise<Figure[]> }>>;
 
 const args = process.argv.slice(2);

@@ -145,6 +145,24 @@ describe('a client', () => {
     expect(client.cursors.slice(0, 10)).toEqual([1, 5, 9, 13, 17, 21, 25, 29, 33, 37]);
   });
 
+  it('gets entries of every size, alone and in bursts, whatever others ask for', async () => {
+    const from = newest();
+    const filters = ['', '', '&types=batch_created', '&types=tx_submitted', '&types=seal_created'];
+    const clients = filters.map((filter, i) => new Client(`?cursor=${from + (i === 1 ? -1 : 0)}${filter}`));
+    await Promise.all(clients.map(({ ws }) => once(ws, 'open')));
+    // Around the borders of RFC 6455's three lengths, and of what is put together in one piece.
+    for (const bytes of [0, 40, 60, 80, 30_000, 65_400, 65_500, 70_000, 200]) await append(7, bytes);
+    const [all, before, batches, submitted, none] = clients as [Client, Client, Client, Client, Client];
+    await Promise.all([all.reach(newest()), before.reach(newest()), submitted.reach(newest())]);
+    expect(all.cursors).toEqual(range(from + 1, newest()));
+    expect(before.cursors).toEqual(range(from, newest()));
+    const of = (type: string) => all.entries.filter((entry) => entry.type === type);
+    expect(submitted.entries).toEqual(of('tx_submitted'));
+    await batches.reach(of('batch_created').at(-1)!.cursor);
+    expect(batches.entries).toEqual(of('batch_created'));
+    expect(none.entries).toEqual([]);
+  });
+
   it('that says something is shown out', async () => {
     const client = new Client();
     await once(client.ws, 'open');
@@ -246,7 +264,7 @@ describe('a slow client', () => {
 
   it('is cut when it takes nothing, with little buffered; others are not', async () => {
     await closeDoor();
-    await openDoor({ ...OPTIONS, idle_ping_ms: 300 });
+    await openDoor({ ...OPTIONS, idle_ping_ms: 1_000 });
     const from = newest();
     const good = new Client(`?cursor=${from}`);
     await once(good.ws, 'open');

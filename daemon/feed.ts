@@ -1,14 +1,16 @@
 // The feed (DESIGN §11): every journal entry over WebSocket, in order, without a gap, at least once, and only what is durable. The
 // API's doors hand connections over; the journal is the truth. A client pulls: it has a cursor and gets what lies behind it, so one
-// that is far behind is paged through the store at the pace at which it reads, and one that keeps up gets entries that were encoded
-// once for all. Nobody is buffered beyond `feed.buffered_bytes_max` and an entry; who does not take that much within
-// `feed.idle_ping_ms` is cut, and resumes from the last cursor that it has seen.
+// that is far behind is paged through the store at the pace at which it reads, and those that keep up get frames that were made
+// once for all, in one write. Nobody is buffered beyond `feed.buffered_bytes_max` and an entry; who does not take that much within
+// `feed.idle_ping_ms` is cut, and resumes from the last cursor that it has seen. However many there are, the thread is theirs
+// for a few milliseconds at a time only.
 import type { IncomingMessage } from 'node:http';
 import { parse } from 'node:querystring';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { z } from 'zod';
 import { CLOSE_CODES, type CloseReason, ENTRY_TYPES } from '../actors/feed.ts';
+import { type Frame, frameOf, type Place, Recent } from './frame.ts';
 import { type JournalEntry, type JournalPage, readJournal } from './journal.ts';
 import type { Logger, Store } from './store.ts';
 
@@ -39,16 +41,9 @@ export interface FeedOptions {
   readonly idle_ping_ms: number;
 }
 
-interface Frame {
-  readonly cursor: number;
-  readonly type: string;
-  readonly bytes: Buffer;
-}
-
-interface Client {
+interface Client extends Place {
   readonly ws: WebSocket;
   readonly socket: Duplex;
-  readonly types: ReadonlySet<string> | undefined;
   /** The last entry that it was sent, or that its filter passed over. */
   cursor: number;
   /** Has answered, or taken something, since the last ping. */
@@ -61,9 +56,10 @@ interface Client {
 
 /** Clients have nothing to say. */
 const MESSAGE_BYTES_MAX = 1_024;
-/** Encoded entries kept for clients that keep up, at most; both bounds hold. */
-const RECENT_MAX = 4_096;
-const RECENT_BYTES_MAX = 8 * 1024 * 1024;
+/** For how long one turn serves clients before everything else has its turn. */
+const TURN_MS = 4;
+/** The thread rests from clients for as long as they took, so that half of it is left; at most this long. */
+const REST_MAX_MS = 50;
 /** From the close frame to the end of the connection: a client that does not read cannot hold its buffer. */
 const CLOSE_MS = 2_000;
 /** A page over HTTP ends after this many characters. */
@@ -79,11 +75,15 @@ export class Feed {
   readonly #unsubscribe: () => void;
   readonly #pinger: NodeJS.Timeout;
   readonly #cuts = new Map<CloseReason, number>();
-  /** The newest entries, encoded; without a gap up to `#tail`. */
-  #recent: Frame[] = [];
-  #recentBytes = 0;
+  /** The newest entries, without a gap up to `#tail`. */
+  readonly #recent = new Recent();
   #tail: number;
+  /** From the first commit until everyone has been served. */
   #advancing = false;
+  /** More was committed meanwhile. */
+  #behind = false;
+  /** When everyone was served last, and how much of the thread it took. */
+  readonly #served = { at: Number.NEGATIVE_INFINITY, took_ms: 0 };
   #closed = false;
 
   constructor(modules: { store: Store; log: Logger; options: () => FeedOptions }) {
@@ -166,6 +166,7 @@ export class Feed {
       ws,
       socket,
       types: types === undefined ? undefined : new Set(types.split(',')),
+      filter: types ?? '',
       cursor: cursor ?? this.#store.journalHead().cursor,
       alive: true,
       stalled: undefined,
@@ -191,59 +192,99 @@ export class Feed {
     else this.#pump(client);
   }
 
-  /** Many commits in one turn are one look at the journal. */
+  /** Many commits in one turn, and all that come while clients are served, are one look at the journal. */
   #wake(): void {
-    if (this.#advancing || this.#closed) return;
+    if (this.#closed) return;
+    this.#behind = true;
+    if (this.#advancing) return;
     this.#advancing = true;
-    setImmediate(() => {
-      this.#advancing = false;
-      if (!this.#closed) this.#advance();
-    });
+    const rest_ms = Math.min(this.#served.took_ms, REST_MAX_MS) - (performance.now() - this.#served.at);
+    if (rest_ms < 1) setImmediate(() => this.#advance());
+    else setTimeout(() => this.#advance(), rest_ms);
   }
 
   /** Encodes what is new, once, and gives it to everyone who has kept up. */
   #advance(): void {
+    if (this.#closed) return;
+    this.#behind = false;
+    this.#served.took_ms = 0;
     const { cursor } = this.#store.journalHead();
     if (this.#clients.size === 0) {
       this.#tail = cursor;
-      this.#forget();
-      return;
+      this.#recent.forget();
     }
     while (this.#tail < cursor) {
       const page = this.#read(this.#tail);
       if (!page.ok || page.entries.length === 0) {
         // Pruned before it was sent, or unreadable: those who are behind hear of it when they read themselves.
-        this.#forget();
+        this.#recent.forget();
         this.#tail = cursor;
         break;
       }
-      for (const entry of page.entries) this.#remember(frameOf(entry));
+      for (const entry of page.entries) this.#recent.remember(frameOf(entry));
       this.#tail = page.entries.at(-1)!.cursor;
     }
-    for (const client of this.#clients) this.#pump(client);
+    this.#recent.advance();
+    this.#serve([...this.#clients], 0);
+  }
+
+  /** Everyone in turn; others of the thread's work come in between. */
+  #serve(clients: readonly Client[], from: number): void {
+    const start = performance.now();
+    let now = start;
+    let i = from;
+    for (; i < clients.length && now < start + TURN_MS; i++) {
+      this.#pump(clients[i]!);
+      now = performance.now();
+    }
+    this.#served.took_ms += now - start;
+    if (i < clients.length) {
+      setImmediate(() => this.#serve(clients, i));
+      return;
+    }
+    this.#served.at = now;
+    this.#advancing = false;
+    if (this.#behind) this.#wake();
   }
 
   /** Sends until the client has everything, or its buffer is full, or a page is done and others get their turn. */
   #pump(client: Client): void {
-    const { ws } = client;
+    const { ws, socket } = client;
     if (ws.readyState !== ws.OPEN || client.stalled !== undefined || client.paging) return;
-    const { buffered_bytes_max } = this.#options();
     while (client.cursor < this.#tail) {
-      const kept = this.#recentAfter(client.cursor);
-      const frames = kept ?? this.#framesFor(client);
-      if (frames === undefined) return;
-      for (const { cursor, type, bytes } of frames) {
-        if (ws.bufferedAmount >= buffered_bytes_max) {
-          this.#stall(client);
-          return;
-        }
-        if (client.types?.has(type) !== false) ws.send(bytes, { binary: false });
-        client.cursor = cursor;
+      const chunk = socket.writableLength === 0 ? this.#recent.chunk(client) : undefined;
+      if (chunk !== undefined) {
+        if (chunk.bytes.length > 0) socket.write(chunk.bytes);
+        client.cursor = chunk.cursor;
+        continue;
       }
+      const kept = this.#recent.after(client.cursor);
+      const frames = kept ?? this.#framesFor(client);
+      if (frames === undefined || !this.#send(client, frames)) return;
       if (kept === undefined) {
         this.#later(client);
         return;
       }
+    }
+  }
+
+  /** @returns whether all of it found room */
+  #send(client: Client, frames: readonly Frame[]): boolean {
+    const { socket, types } = client;
+    const { buffered_bytes_max } = this.#options();
+    socket.cork();
+    try {
+      for (const { cursor, type, bytes } of frames) {
+        if (socket.writableLength >= buffered_bytes_max) {
+          this.#stall(client);
+          return false;
+        }
+        if (types?.has(type) !== false) socket.write(bytes);
+        client.cursor = cursor;
+      }
+      return true;
+    } finally {
+      socket.uncork();
     }
   }
 
@@ -284,26 +325,6 @@ export class Feed {
     }
   }
 
-  /** What lies behind a cursor, if all of it is still in memory. */
-  #recentAfter(cursor: number): Frame[] | undefined {
-    const oldest = this.#recent[0]?.cursor;
-    return oldest === undefined || oldest > cursor + 1 ? undefined : this.#recent.slice(cursor + 1 - oldest);
-  }
-
-  #remember(frame: Frame): void {
-    this.#recent.push(frame);
-    this.#recentBytes += frame.bytes.length;
-    if (this.#recent.length <= RECENT_MAX && this.#recentBytes <= RECENT_BYTES_MAX) return;
-    // Half at once: taking them one by one would move the rest every time.
-    for (const { bytes } of this.#recent.splice(0, Math.ceil(this.#recent.length / 2)))
-      this.#recentBytes -= bytes.length;
-  }
-
-  #forget(): void {
-    this.#recent = [];
-    this.#recentBytes = 0;
-  }
-
   #ping(): void {
     for (const client of this.#clients) {
       // A full buffer has a limit of its own, and a ping would wait behind it.
@@ -324,10 +345,6 @@ export class Feed {
     const end = setTimeout(() => ws.terminate(), grace_ms);
     ws.once('close', () => clearTimeout(end));
   }
-}
-
-function frameOf({ cursor, type, at_ms, data }: JournalEntry): Frame {
-  return { cursor, type, bytes: Buffer.from(JSON.stringify({ cursor, type, at_ms, data })) };
 }
 
 /** Undefined for another path, or for a query that /feed refuses. */
