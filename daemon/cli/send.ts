@@ -97,13 +97,21 @@ async function sample(chain_id: string): Promise<Uint8Array> {
 }
 
 async function read(transaction: string): Promise<Uint8Array> {
-  if (transaction !== '-') return fromHex(transaction.toLowerCase());
+  if (transaction !== '-') return bytesOf(transaction);
   let text = '';
   for await (const chunk of process.stdin.setEncoding('utf8')) {
     text += chunk;
     if (text.length > INPUT_BYTES_MAX) throw new SyntaxError('standard input is larger than any transaction');
   }
-  return fromHex(text.trim().toLowerCase());
+  return bytesOf(text.trim());
+}
+
+function bytesOf(text: string): Uint8Array {
+  try {
+    return fromHex(text.toLowerCase());
+  } catch (cause) {
+    throw new SyntaxError('the transaction: expected 0x and an even number of hex digits', { cause });
+  }
 }
 
 async function follow(connection: Connection, id: string, timeout_s: number): Promise<TransactionStatus> {
