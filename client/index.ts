@@ -39,7 +39,17 @@ export { ALARMS, type Alarm, type AlarmCode, Auditor, AuditState } from './audit
 export { fetchBatch, type VerifiedBatch } from './batch.ts';
 export { EXCHANGE_CODES, type ExchangeCode, type ExchangeOptions, type ExchangeRefusal, Problem } from './exchange.ts';
 export { type AcceptedHead, type HeadCode, type HeadVerdict, keptAt, type RefusedHead, verifyHead } from './head.ts';
-export { CONFLICTS, type Conflict, type ConflictCode, findConflicts } from './history.ts';
+export {
+  CONFLICTS,
+  type Conflict,
+  type ConflictCode,
+  checkGrowth,
+  findConflicts,
+  GROWTH_CODES,
+  type Growth,
+  type GrowthCode,
+  inOrder,
+} from './history.ts';
 export { type Parsed, parseStrict } from './json.ts';
 export {
   fetchConsistency,

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { z } from 'zod';
 import { BatchFile } from '../actors/batch.ts';
 import { Envelope } from '../actors/envelope.ts';
+import { SignedHead } from '../actors/head.ts';
 import { Keyset } from '../actors/keyset.ts';
 import { Receipt } from '../actors/receipt.ts';
 import { REFUSALS } from '../actors/refusal.ts';
@@ -22,6 +23,11 @@ export const PARTS: readonly Part[] = [
   schema('batch', BatchFile, 'The file of a batch: GET /batches/{height}.'),
   schema('receipt', Receipt, 'The promise that an admitted envelope is ordered.'),
   schema('seal', Head, 'A head of the log, as both signatures of a seal sign it.'),
+  schema(
+    'head',
+    SignedHead,
+    'A seal as it travels alone: `sealed` of GET /log/head, what `aegisd verify --since` takes.',
+  ),
   schema('keyset', Keyset, 'The public keys of an epoch.'),
   schema('envelope', Envelope, 'The body of POST /transactions, or one of an array.'),
   { file: 'docs/format.md', text: formatPage },

@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CLOSE_CODES, type CloseReason, ENTRY_TYPES } from '../../actors/feed.ts';
 import { REFUSALS, type Refusal } from '../../actors/refusal.ts';
+import { ALARMS } from '../../client/auditor.ts';
 import { PROBLEMS, type ProblemCode } from './problem.ts';
 import type { Role } from './token.ts';
 
@@ -250,6 +251,14 @@ curl -s $AEGIS/log/head > kept.json
 npx aegisd verify --allow-simulated --since kept.json --url $AEGIS   # later: history has only grown
 npx aegisd audit --allow-simulated --url $AEGIS --state auditor.json # the same all the time, and every entry besides
 \`\`\`
+
+What is kept is a head with all that it takes to verify it, [\`schema/head.json\`](schema/head.json). \`verify --since\` refuses by the first four
+names below, \`audit\` ends with an alarm by any of them, one JSON line and a file with both heads:
+
+${table(
+  ['alarm', 'what was seen'],
+  Object.entries(ALARMS).map(([code, sentence]) => [`\`${code}\``, sentence]),
+)}
 
 A mirror takes the entries or, after c2sp.org/tlog-tiles, the hashes: tile \`index\` of level L holds the hashes of complete subtrees
 \`256 · index\` to \`256 · index + 255\` of 256^L leaves each, 64 bytes a hash; level 0 holds leaf hashes, and \`.p/{width}\` is the beginning
