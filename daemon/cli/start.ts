@@ -1,10 +1,15 @@
 // `aegisd start`: the daemon's life from its configuration to its last seal. Signals are taken before anything is opened, so
 // that one during start-up ends in an orderly stop too.
+import { url as inspectorUrl } from 'node:inspector';
 import { loadConfig } from '../../config/load.ts';
 import { createServer } from '../api/server.ts';
 import { createLogger } from '../logger.ts';
 import { createSequencer, type Sequencer } from '../sequencer.ts';
 import { EXIT, VERSION } from './program.ts';
+
+/** Said on standard error, and nothing else is done. */
+const INSPECTED =
+  'aegisd: the debugger is open (SIGUSR1 while Node started, --inspect, or NODE_OPTIONS), so no key may be derived; start again without it';
 
 /** As a shell reports a process that SIGINT ended. */
 const INTERRUPTED = 130;
@@ -19,8 +24,19 @@ interface Options {
 
 export async function start(options: Options): Promise<number> {
   const stop = stopSignal();
+  if (inspectorUrl() !== undefined) {
+    // A SIGUSR1 before the first statement of main.ts opens it, and whoever is attached could read every key.
+    process.stderr.write(`${INSPECTED}\n`);
+    return EXIT.refused;
+  }
   const { config, sources } = loadConfig(options.config === undefined ? {} : { file: options.config });
   const log = createLogger(config.daemon.log_level);
+  // Node's default for both is to end at once.
+  for (const signal of ['SIGHUP', 'SIGUSR2'] as const) {
+    process.on(signal, () =>
+      log.warn({ signal }, 'this version does nothing on this signal; a restart reads new settings'),
+    );
+  }
   process.on('aegis:rotate' as never, () => log.warn({}, 'SIGUSR1: this version keeps one epoch and does not rotate'));
   const fatal = (error: unknown) => {
     log.fatal({ err: error }, 'a broken invariant ends the process; the next start takes up what was acknowledged');
