@@ -27,11 +27,14 @@ describe('an allowance', () => {
     expect(allowance.take('a', 1)).toEqual({ ok: false, retry_after_s: 1 });
   });
 
-  it('makes refused envelopes dear, to a debt of one burst', () => {
+  it('makes refused envelopes dear, to the debt of a burst of them', () => {
     const { clock, allowance } = clocked();
+    allowance.take('a', 20);
+    for (let i = 0; i < 20; i++) allowance.punish('a');
+    expect(allowance.take('a', 1)).toEqual({ ok: false, retry_after_s: 11 });
     for (let i = 0; i < 100; i++) allowance.punish('a');
-    expect(allowance.take('a', 1)).toEqual({ ok: false, retry_after_s: 3 });
-    clock.ms += 2100;
+    expect(allowance.take('a', 1)).toEqual({ ok: false, retry_after_s: 11 });
+    clock.ms += 10_100;
     expect(allowance.take('a', 1)).toEqual({ ok: true });
   });
 

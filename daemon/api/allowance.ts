@@ -20,7 +20,7 @@ export class Allowance {
   readonly #options: () => AllowanceOptions;
   readonly #now: () => number;
   readonly #addresses_max: number;
-  /** In the order of their last use; tokens may be negative, a debt of at most one burst. */
+  /** In the order of their last use; tokens may be negative, a debt of at most what a burst of refused envelopes costs. */
   readonly #buckets = new Map<string, { tokens: number; at_ms: number }>();
 
   /** @param now  monotonic, in ms */
@@ -54,7 +54,8 @@ export class Allowance {
     const { rate_limit_per_s, rate_limit_burst, refused_penalty } = this.#options();
     if (rate_limit_per_s === 0) return;
     const bucket = this.#bucket(client);
-    bucket.tokens = Math.max(bucket.tokens - refused_penalty, -rate_limit_burst);
+    // Refusals come long after a burst, all at once: a smaller bound would forgive most of them.
+    bucket.tokens = Math.max(bucket.tokens - refused_penalty, -rate_limit_burst * refused_penalty);
   }
 
   #bucket(client: string): { tokens: number; at_ms: number } {
