@@ -2,21 +2,16 @@ import { createPublicKey, verify } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { encrypt } from 'eciesjs';
-import { privateKeyToAccount } from 'viem/accounts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { receiptDigest } from '../actors/digest.ts';
-import { base64, concat, fromBase64, fromHex, hex } from '../actors/encoding.ts';
-import { claimsAad, type Envelope } from '../actors/envelope.ts';
+import { fromBase64 } from '../actors/encoding.ts';
+import type { Envelope } from '../actors/envelope.ts';
 import { DEFAULT_POLICY } from '../client/policy.ts';
-import { encryptEnvelope } from '../client/seal.ts';
 import { verifyBatch } from '../client/verify.ts';
-import { loadConfig } from '../config/load.ts';
-import type { Config } from '../config/schema.ts';
+import { enveloped, forged, journaled, type Overrides, quiet, settings, signed } from '../test/house.ts';
 import { envelopeRecord } from './records.ts';
 import { createSequencer, type Sequencer, type SequencerOptions } from './sequencer.ts';
 
-const quiet = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const folders: string[] = [];
 const newFolder = () => {
   const folder = mkdtempSync(join(tmpdir(), 'aegis-'));
@@ -27,52 +22,19 @@ afterAll(() => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
 
-type Overrides = { [S in keyof Config]?: Partial<Config[S]> };
-
 function start(
   state_dir: string,
   overrides: Overrides = {},
   options: Partial<SequencerOptions> = {},
 ): Promise<Sequencer> {
-  const { config } = loadConfig({ environment: { STATE_DIRECTORY: state_dir } });
-  const sections = Object.entries(config).map(([name, section]) => [
-    name,
-    { ...section, ...overrides[name as keyof Config] },
-  ]);
   const fatal = (error: unknown) => {
     throw error;
   };
-  return createSequencer({ config: Object.fromEntries(sections) as Config, log: quiet, fatal, ...options });
+  return createSequencer({ config: settings(state_dir, overrides), log: quiet, fatal, ...options });
 }
 
-const wallet = (n: number) => privateKeyToAccount(hex(new Uint8Array(32).fill(n + 1)));
-
-/** What the client library would not encrypt: a transaction for chain 1. */
-async function fromAnotherChain(sequencer: Sequencer, fee_gwei: number): Promise<Envelope> {
-  const { keyset } = sequencer.epoch.keyset;
-  const claims = { ...(await transfer(sequencer, 9, 0, fee_gwei)), scheme: 'ecies' } as const;
-  const plaintext = concat(claimsAad(claims, keyset), await signTransfer(9, 0, fee_gwei, 1));
-  return { ...claims, encrypted_data: base64(encrypt(fromBase64(keyset.ecies!), plaintext)) };
-}
-
-async function transfer(sequencer: Sequencer, from: number, nonce: number, fee_gwei: number): Promise<Envelope> {
-  const raw = await signTransfer(from, nonce, fee_gwei, 31_337);
-  return encryptEnvelope({ keyset: sequencer.epoch.keyset.keyset, raw });
-}
-
-async function signTransfer(from: number, nonce: number, fee_gwei: number, chainId: number): Promise<Uint8Array> {
-  return fromHex(
-    await wallet(from).signTransaction({
-      type: 'eip1559',
-      chainId,
-      nonce,
-      to: '0x000000000000000000000000000000000000dEaD',
-      gas: 21_000n,
-      maxFeePerGas: 10n ** 12n,
-      maxPriorityFeePerGas: BigInt(fee_gwei) * 10n ** 9n,
-    }),
-  );
-}
+const transfer = async (sequencer: Sequencer, from: number, nonce: number, fee_gwei: number): Promise<Envelope> =>
+  enveloped(sequencer, await signed({ from, nonce, fee_gwei }), 'x-wing');
 
 /** Cut by hand only: the interval never passes. */
 const BY_HAND: Overrides = { sequencer: { batch_interval_ms: 60_000, batch_size: 50 }, seal: { interval_ms: 0 } };
@@ -85,23 +47,8 @@ async function admit(sequencer: Sequencer, envelopes: readonly Envelope[]): Prom
   });
 }
 
-/** Resolves when the journal has an entry of this type for this height. */
-async function journaled(sequencer: Sequencer, type: string, height: number): Promise<void> {
-  const { store } = sequencer;
-  const there = () =>
-    [...store.range('journal', { limit: 10_000 })].some(([, entry]) => {
-      const data = entry.data as { height?: number; heights?: number[] };
-      return entry.type === type && (data.height === height || data.heights?.includes(height));
-    });
-  if (there()) return;
-  await new Promise<void>((resolve) => {
-    const end = store.onCommitted(() => {
-      if (!there()) return;
-      end();
-      resolve();
-    });
-  });
-}
+const reached = (sequencer: Sequencer, type: string, height: number) =>
+  journaled(sequencer, type, (data) => data.height === height || (data.heights as number[])?.includes(height));
 
 describe('the main path', () => {
   let sequencer: Sequencer;
@@ -116,7 +63,7 @@ describe('the main path', () => {
     const ids = await admit(sequencer, envelopes);
     const height = await sequencer.createBatch();
     expect(height).toBe(0);
-    await journaled(sequencer, 'seal_created', 0);
+    await reached(sequencer, 'seal_created', 0);
     const batch = sequencer.batch(0)!;
     expect(batch.order.map(({ envelope_id }) => envelope_id)).toEqual([...ids].reverse());
     const verdict = verifyBatch(JSON.parse(JSON.stringify(batch)), {
@@ -140,7 +87,7 @@ describe('the main path', () => {
     } as never);
     expect(verify(null, receiptDigest(first.receipt), key, fromBase64(first.receipt.signature))).toBe(true);
     await sequencer.createBatch();
-    await journaled(sequencer, 'batch_created', 1);
+    await reached(sequencer, 'batch_created', 1);
     expect(sequencer.batch(1)!.order.length).toBe(1);
   });
 
@@ -151,7 +98,7 @@ describe('the main path', () => {
       await transfer(sequencer, 7, 0, 70),
     ]);
     const height = (await sequencer.createBatch())!;
-    await journaled(sequencer, 'batch_created', height);
+    await reached(sequencer, 'batch_created', height);
     const batch = sequencer.batch(height)!;
     expect(batch.order.map(({ envelope_id }) => envelope_id)).toEqual(ids);
     expect(batch.transactions.map(({ envelope_id }) => envelope_id)).toEqual([ids[1], ids[2], ids[0]]);
@@ -160,13 +107,13 @@ describe('the main path', () => {
   it('records what it refuses, with a reason, and fills the place with what was waiting', async () => {
     const good = await transfer(sequencer, 9, 0, 50);
     const damaged = { ...good, encrypted_data: `AAAA${good.encrypted_data.slice(4)}` };
-    const foreign = await fromAnotherChain(sequencer, 60);
+    const foreign = forged(sequencer, await signed({ chainId: 1, fee_gwei: 60 }), { priority_fee: '60000000000' });
     const lying = { ...(await transfer(sequencer, 9, 5, 40)), priority_fee: '70000000000' };
     const replayed = await transfer(sequencer, 8, 0, 80);
     const envelopes = [good, damaged, foreign, lying, replayed];
     const ids = await admit(sequencer, envelopes);
     const height = (await sequencer.createBatch())!;
-    await journaled(sequencer, 'batch_created', height);
+    await reached(sequencer, 'batch_created', height);
     const reasons = new Map(sequencer.batch(height)!.refused.map(({ envelope_id, reason }) => [envelope_id, reason]));
     expect(ids.map((id) => reasons.get(id))).toEqual([
       undefined,
@@ -192,7 +139,7 @@ describe('places', () => {
     }
     const ids = await admit(sequencer, envelopes);
     await sequencer.createBatch();
-    await journaled(sequencer, 'batch_created', 0);
+    await reached(sequencer, 'batch_created', 0);
     const batch = sequencer.batch(0)!;
     // 0 and 2 open, 1 doesn't; 3 joins for it and doesn't either; 4 joins and opens: three places, five tries.
     expect(batch.order.map(({ envelope_id }) => ids.indexOf(envelope_id))).toEqual([0, 1, 2, 3, 4]);
@@ -240,7 +187,7 @@ describe('a restart', () => {
     const before = await start(folder, BY_HAND);
     await admit(before, [await transfer(before, 0, 0, 1)]);
     await before.createBatch();
-    await journaled(before, 'batch_created', 0);
+    await reached(before, 'batch_created', 0);
     const waiting = await admit(before, [await transfer(before, 1, 0, 1)]);
     const { log_id } = before.epoch.log;
     await before.close();
@@ -252,7 +199,7 @@ describe('a restart', () => {
     while (!after.ready().ready) await new Promise((resolve) => setImmediate(resolve));
     expect(after.attestation?.report_data).toBe((await after.attestKeyset()).report_data);
     expect(await after.createBatch()).toBe(1);
-    await journaled(after, 'seal_created', 1);
+    await reached(after, 'seal_created', 1);
     const [first, second] = [after.batch(0)!, after.batch(1)!];
     expect(second.order.map(({ envelope_id }) => envelope_id)).toEqual(waiting);
     expect(second.header.parent_digest).toBe(first.batch_id);

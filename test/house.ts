@@ -59,7 +59,7 @@ export async function openHouse(overrides: Overrides = {}): Promise<House> {
   };
 }
 
-async function journaled(
+export async function journaled(
   { store }: Sequencer,
   type: string,
   fits: (data: Record<string, unknown>) => boolean,
@@ -77,19 +77,26 @@ async function journaled(
   end();
 }
 
-const ACCOUNT = privateKeyToAccount(hex(new Uint8Array(32).fill(7)));
+const account = (from: number) => privateKeyToAccount(hex(new Uint8Array(32).fill(from + 1)));
 let nonces = 0;
 
 export interface Wish {
+  /** Which of 255 wallets signs. */
+  readonly from?: number;
   readonly chainId?: number;
   readonly fee_gwei?: number;
   readonly nonce?: number;
 }
 
 /** A signed transfer; no two alike unless the nonce is given. */
-export async function signed({ chainId = 31_337, fee_gwei = 1, nonce = nonces++ }: Wish = {}): Promise<Uint8Array> {
+export async function signed({
+  from = 6,
+  chainId = 31_337,
+  fee_gwei = 1,
+  nonce = nonces++,
+}: Wish = {}): Promise<Uint8Array> {
   return fromHex(
-    await ACCOUNT.signTransaction({
+    await account(from).signTransaction({
       type: 'eip1559',
       chainId,
       nonce,
