@@ -56,6 +56,18 @@ function production(config: Config): Spot[] {
   ];
 }
 
+/** Whoever starts the CVM chooses its KMS; pinning the first that is seen would pin that choice. */
+function anchor(config: Config): Spot[] {
+  const { source, kms_root } = config.keys;
+  if (config.daemon.environment !== 'production' || source !== 'dstack' || kms_root !== '') return [];
+  const message =
+    'expected the KMS root (DstackKms contract, kmsInfo().k256Pubkey) with keys.source = "dstack" in production: the host chooses the KMS';
+  return [
+    { key: 'keys.kms_root', message },
+    { key: 'keys.source', message: `expected keys.kms_root beside it: ${message}` },
+  ];
+}
+
 function exposure(config: Config): Spot[] {
   const why = simulated(config);
   const host = address(config.api.listen)?.host ?? '';
@@ -64,15 +76,11 @@ function exposure(config: Config): Spot[] {
   return [{ key: 'api.listen', message }];
 }
 
-function socket(config: Config): Spot[] {
-  const path = resolve(config.daemon.state_dir, config.api.socket);
+function socket(path: string, ...keys: ConfigKey[]): Spot[] {
   const bytes = new TextEncoder().encode(path).length;
   if (bytes <= SOCKET_PATH_BYTES_MAX) return [];
   const message = `expected at most ${SOCKET_PATH_BYTES_MAX} bytes for the whole path ${path}, found ${bytes}: the kernel stores no more`;
-  return [
-    { key: 'api.socket', message },
-    { key: 'daemon.state_dir', message },
-  ];
+  return keys.map((key) => ({ key, message }));
 }
 
 /**
@@ -105,6 +113,8 @@ export function conflicts(config: Config): Spot[][] {
     patience(config),
     production(config),
     exposure(config),
-    socket(config),
+    anchor(config),
+    socket(resolve(config.daemon.state_dir, config.api.socket), 'api.socket', 'daemon.state_dir'),
+    config.keys.source === 'dstack' ? socket(resolve(config.keys.dstack_socket), 'keys.dstack_socket') : [],
   ].filter((spots) => spots.length > 0);
 }

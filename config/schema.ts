@@ -11,9 +11,11 @@ export const ENVIRONMENTS = ['development', 'production'] as const;
 /** In the order in which a batch header numbers them (DESIGN §3, §4). */
 export const ORDERING_MODES = ['risk_aware', 'asset_protection', 'migration_aware', 'hybrid'] as const;
 export const SIGNING_ENGINES = ['openssl', 'noble'] as const;
-export const KEY_SOURCES = ['simulator'] as const;
+export const KEY_SOURCES = ['simulator', 'dstack', 'credential', 'sgx'] as const;
 export const ATTESTATION_PROVIDERS = ['simulator'] as const;
 
+/** SEC 1 §2.3.3, compressed or not; whether it is on the curve, the key source says. */
+const POINT = /^(?:(?:0x)?(?:0[23][0-9A-Fa-f]{64}|04[0-9A-Fa-f]{128}))?$/;
 const CHAIN_ID_MAX = 2n ** 256n - 1n;
 const PATH_BYTES_MAX = 4096;
 
@@ -67,6 +69,15 @@ function path() {
   const fits = (text: string) =>
     text !== '' && !text.includes('\0') && text.isWellFormed() && bytesOf(text) <= PATH_BYTES_MAX;
   return z.string({ error }).refine(fits, { error }).meta({ accepts: 'A path' });
+}
+
+/** Text of one shape; `accepts` goes into the message and into the comment in sequencer.toml. */
+function text(shape: RegExp, accepts: string) {
+  const error = (issue: { input?: unknown }) => {
+    const expected = `${accepts[0]?.toLowerCase()}${accepts.slice(1)}`;
+    return `expected ${expected}${mismatch('string', issue.input)}`;
+  };
+  return z.string({ error }).regex(shape, { error }).meta({ accepts });
 }
 
 function flag() {
@@ -190,7 +201,15 @@ export const schema = table({
   seal: table({ interval_ms: integer(0, 3_600_000, 'milliseconds') }),
   quantum: table({ hybrid_ecdsa: flag() }),
   signing: table({ engine: choice(SIGNING_ENGINES) }),
-  keys: table({ source: choice(KEY_SOURCES) }),
+  keys: table({
+    source: choice(KEY_SOURCES),
+    dstack_socket: path(),
+    // Below the SDK's own 30 s.
+    timeout_ms: integer(100, 25_000, 'milliseconds'),
+    kms_root: text(POINT, 'Empty, or a point in 66 or 130 hex digits'),
+    app_id: text(/^(?:(?:0x)?[0-9A-Fa-f]{40})?$/, 'Empty, or 40 hex digits'),
+    credential: text(/^(?!\.\.?$)[\w.-]{1,255}$/, '1 to 255 letters, digits, and any of "._-", but not "." or ".."'),
+  }),
   attestation: table({
     primary: choice(ATTESTATION_PROVIDERS),
     quote_lifetime_s: integer(60, 86_400, 'seconds'),

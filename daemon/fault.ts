@@ -69,6 +69,24 @@ export const FAULTS = {
     (d) => `The key source ${d.source ?? ''} gave no key: ${d.reason ?? 'no reason given'}.`,
     'Restore what the keys came from: without it the store cannot be read, and with another it is another log.',
   ],
+  key_source_changed: [
+    (d) =>
+      `The key source ${d.source ?? ''} is another than the one that made the keys of this state folder: ${d.reason}.`,
+    'Run where those keys were made; other keys are another log, so a new beginning takes a state_dir of its own.',
+  ],
+  guest_agent_timeout: [
+    (d) => `The guest agent${at(d)} did not answer ${d.method} within ${d.timeout_ms} ms.`,
+    'See that it runs; the socket is keys.dstack_socket, the patience keys.timeout_ms.',
+  ],
+  guest_agent_failed: [
+    (d) => `The guest agent${at(d)} failed ${d.method}: ${d.reason ?? 'no reason given'}.`,
+    'See that it runs, and that keys.dstack_socket is its socket.',
+  ],
+  simulator_endpoint: [
+    (d) =>
+      `DSTACK_SIMULATOR_ENDPOINT is set in the environment while ${d.reason}: everyone knows the keys of a simulator.`,
+    'Unset it; a simulator on purpose is keys.source = "dstack" with its socket, in development.',
+  ],
   self_test_failed: [
     (d) =>
       `The start-up self-test failed: ${list(d.primitives)} gave wrong answers${d.engine ? ` (signing.engine = "${d.engine}")` : ''}.`,

@@ -21,7 +21,7 @@ import { type ActiveEpoch, openEpoch } from './epochs.ts';
 import type { Fault } from './fault.ts';
 import { type Admission, Intake } from './intake.ts';
 import { storeKey } from './keys/keyring.ts';
-import { simulatorSource } from './keys/simulator.ts';
+import { openKeySource } from './keys/open.ts';
 import type { KeySource } from './keys/source.ts';
 import { KeysetQuote } from './keysets.ts';
 import { createLogger } from './logger.ts';
@@ -183,7 +183,7 @@ class Assembly implements Sequencer {
     await proveCrypto(engine);
     this.#pool = createPool({ ...config.workers, engine });
     const threads = this.#pool.ready();
-    this.#source = await simulatorSource(folder);
+    this.#source = await openKeySource({ config, state_dir: folder });
     this.#store = await openStore({
       folder: join(folder, 'store'),
       key: await storeKey(this.#source),

@@ -71,6 +71,13 @@ const PROVOKED: Record<FaultCode, Provoked> = {
     ends: (state) => writeFileSync(join(state, 'simulator', 'root.key'), 'abc'),
     says: /^The key source simulator gave no key: .+root\.key is not 32 bytes/,
   },
+  key_source_changed: { inside: 'daemon/keys/source.test.ts' },
+  guest_agent_timeout: { inside: 'daemon/dstack.test.ts' },
+  guest_agent_failed: {
+    ends: (state) => ({ toml: `[keys]\nsource = "dstack"\ndstack_socket = ${JSON.stringify(join(state, 'none'))}\n` }),
+    says: /^The guest agent at .+none failed Info: there is no such socket\. See /,
+  },
+  simulator_endpoint: { inside: 'daemon/keys/source.test.ts' },
   self_test_failed: { inside: 'daemon/proof.test.ts' },
   token_invalid: {
     ends: (state) => writeFileSync(join(state, 'admin.token'), ''),

@@ -139,6 +139,20 @@ export function createProgram(done: (code: number) => void): Command {
     .option(...json)
     .action(async (options) => done(await (await import('./demo.ts')).demo(options)));
 
+  program
+    .command('guest-agent')
+    .description('test equipment: a simulated dstack guest agent, for keys.source = "dstack" without a CVM')
+    .requiredOption('--socket <path>', 'where it listens')
+    .option(
+      '--keys <file>',
+      'keys in the form of appkeys.json; made there when the file is missing; left out, kept nowhere',
+    )
+    .option('--pki <dir>', 'the simulator whose quotes it gives: simulator/pki in the state folder of a daemon')
+    .option('--release <release>', '0.5.11 or 0.6.0, whose ways it has', oneOf('0.5.11', '0.6.0'), '0.5.11')
+    .option(...config)
+    .option(...json)
+    .action(async (options) => done(await (await import('./guest-agent.ts')).guestAgent(options)));
+
   for (const command of program.commands) command.exitOverride().showHelpAfterError();
   return program;
 }

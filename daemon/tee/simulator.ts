@@ -20,6 +20,7 @@ import { writePem } from '../../actors/certificate.ts';
 import { Collateral } from '../../actors/collateral.ts';
 import { base64, base64UpTo, fromBase64 } from '../../actors/encoding.ts';
 import { type Evidence, verifyEvidence } from '../../actors/evidence.ts';
+import type { ReportField } from '../../actors/tdx.ts';
 import { Fault } from '../fault.ts';
 import { makePki, type Pki, VALID_TO_MS } from './pki.ts';
 import type { QuoteProvider } from './provider.ts';
@@ -43,6 +44,8 @@ export interface Simulator extends QuoteProvider {
   readonly simulated: true;
   /** DER, for the `roots` of a policy; also in the folder as `root.pem`. */
   readonly root: Uint8Array;
+  /** A bare quote over other measurements, for a simulated guest that has an event log (demo/agent.ts). */
+  quoteOf(fields: Partial<Record<ReportField, Uint8Array>>): Uint8Array;
 }
 
 /**
@@ -61,7 +64,8 @@ export function openSimulator(folder: string, now: () => number): Simulator {
     return { quote_type: 'TDX', quote: makeQuote(pki, { report_data }), event_log: null, collateral };
   };
   requireVerifies(folder, pki, collateral, now());
-  return { providerName: 'simulator', simulated: true, root, isAvailable: async () => true, quote };
+  const quoteOf: Simulator['quoteOf'] = (fields) => makeQuote(pki, fields);
+  return { providerName: 'simulator', simulated: true, root, isAvailable: async () => true, quote, quoteOf };
 }
 
 const fileOf = (folder: string) => ({
