@@ -11,6 +11,7 @@ import { REFUSALS } from '../actors/refusal.ts';
 import { Head } from '../actors/seal.ts';
 import { guide } from '../daemon/api/guide.ts';
 import { cliGuide } from '../daemon/cli/guide.ts';
+import { errorsPage } from './errors.ts';
 import { exampleSection } from './example/section.ts';
 
 /** A generated file, by its path from the root of the repository. */
@@ -32,6 +33,7 @@ export const PARTS: readonly Part[] = [
   schema('envelope', Envelope, 'The body of POST /transactions, or one of an array.'),
   { file: 'docs/format.md', text: formatPage },
   { file: 'docs/api.md', text: guide },
+  { file: 'docs/errors.md', text: errorsPage },
   { file: 'docs/cli.md', text: cliGuide },
 ];
 
