@@ -74,6 +74,16 @@ describe('a command', () => {
     expect(ended.stderr).toBe(`${url}: POST /transactions: 503 draining: ${title} ${remedy}\n`);
   });
 
+  it('send under a policy that names another log encrypts nothing', async () => {
+    const policy = join(folder, 'policy.toml');
+    writeFileSync(policy, `log_id = "0x${'00'.repeat(64)}"\n`);
+    const ended = await run(['send', '--sample', '--url', url, '--policy', policy]);
+    expect(ended).toMatchObject({ code: 1, stdout: '' });
+    expect(ended.stderr).toContain('the keyset was not verified: wrong_log');
+    writeFileSync(policy, 'nonsense = 1\n');
+    expect(await run(['send', '--sample', '--url', url, '--policy', policy])).toMatchObject({ code: 2, stdout: '' });
+  });
+
   it('status of another server says so', async () => {
     await using other = await serving((_, response) => response.end('{"hello":"world"}'));
     const ended = await run(['status', '--url', other.url]);

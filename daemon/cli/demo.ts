@@ -6,12 +6,12 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { BatchFile } from '../../actors/batch.ts';
 import type { Envelope } from '../../actors/envelope.ts';
-import type { Keyset } from '../../actors/keyset.ts';
 import { encryptEnvelope } from '../../client/seal.ts';
 import { type Child, run, startDaemon } from '../demo/child.ts';
 import { type Followed, follow } from '../demo/following.ts';
 import { signTransactions } from '../demo/wallet.ts';
 import { type Connection, connect, RequestError } from './connection.ts';
+import { attestedKeyset } from './keyset.ts';
 import { EXIT } from './program.ts';
 
 interface Options {
@@ -63,7 +63,7 @@ export async function demo(options: Options): Promise<number> {
 
 async function mainPath(daemon: Child, folder: string, count: number, say: (line: string) => void): Promise<Report> {
   const connection = connect({ url: daemon.url });
-  const { keyset } = await connection.get<{ keyset: Keyset }>('/epochs/1/keyset');
+  const { keyset } = await attestedKeyset(connection);
   const signed = await signTransactions(count, Number(keyset.chain_id));
   const envelopes = await Promise.all(
     signed.map((raw, i) =>

@@ -89,6 +89,7 @@ export function createProgram(done: (code: number) => void): Command {
     .option('--tx-id <label>', 'a label of your own')
     .option('--wait', 'wait until its batch is sealed')
     .option('--timeout <seconds>', 'how long to wait', seconds, 60)
+    .option('--policy <file>', 'what the keyset must come from (TOML or JSON); needed for hardware')
     .option(...config)
     .option('--url <url>', 'submit over TCP instead of the unix socket', daemonUrl)
     .option(...json)

@@ -1,15 +1,17 @@
-// `aegisd send`: encrypts a raw signed transaction to the daemon's keyset and submits it, as a wallet would.
+// `aegisd send`: verifies the daemon's keyset, encrypts a raw signed transaction to it and submits it, as a wallet would.
 import { setTimeout as delay } from 'node:timers/promises';
 import { generatePrivateKey, privateKeyToAccount } from 'viem/accounts';
 import { z } from 'zod';
 import { Admitted, TransactionStatus } from '../../actors/admission.ts';
-import { decimal, fromHex } from '../../actors/encoding.ts';
+import { fromHex } from '../../actors/encoding.ts';
 import type { Envelope } from '../../actors/envelope.ts';
 import type { Keyset } from '../../actors/keyset.ts';
-import { AttestedKeyset } from '../../actors/quote.ts';
 import { REFUSALS } from '../../actors/refusal.ts';
+import { checkReceipt } from '../../client/receipt.ts';
 import { encryptEnvelope } from '../../client/seal.ts';
 import { type Connection, connect, RequestError } from './connection.ts';
+import { reportUsage, UsageError } from './file.ts';
+import { attestedKeyset } from './keyset.ts';
 import { EXIT } from './program.ts';
 
 interface Options {
@@ -22,13 +24,8 @@ interface Options {
   txId?: string;
   wait?: boolean;
   timeout: number;
+  policy?: string;
 }
-
-/** What this command reads of the status; a newer daemon may say more. */
-const Daemon = z.object({
-  chain: z.object({ chain_id: decimal(256) }),
-  epoch: z.object({ active: z.int().min(1) }),
-});
 
 const POLL_MS = 200;
 const INPUT_BYTES_MAX = 1_048_576;
@@ -40,12 +37,14 @@ export async function send(transaction: string | undefined, options: Options): P
   }
   const connection = connect(options);
   try {
-    const { chain, epoch } = await connection.get('/sequencer/status', Daemon);
-    const raw = transaction === undefined ? await sample(chain.chain_id) : await read(transaction);
-    const { keyset } = await connection.get(`/epochs/${epoch.active}/keyset`, AttestedKeyset);
+    const { keyset, notes } = await attestedKeyset(connection, options.policy);
+    const raw = transaction === undefined ? await sample(keyset.chain_id) : await read(transaction);
     const envelope = await encrypt(keyset, raw, options);
     const admitted = await connection.post('/transactions', envelope, Admitted);
+    const receipt = checkReceipt(admitted.receipt, keyset, envelope);
+    if (!receipt.ok) throw new RequestError(receipt.code, `the receipt is not genuine: ${receipt.message}`);
     const say = (text: string) => options.json !== true && process.stdout.write(`${text}\n`);
+    for (const note of notes) say(`keyset    ${note}`);
     say(`admitted  ${admitted.envelope_id}, in a batch by height ${admitted.receipt.order_by_height}`);
     const final = options.wait === true ? await follow(connection, admitted.envelope_id, options.timeout) : undefined;
     if (options.json === true) process.stdout.write(`${JSON.stringify(final ?? admitted)}\n`);
@@ -61,6 +60,10 @@ export async function send(transaction: string | undefined, options: Options): P
     );
     return EXIT.ok;
   } catch (error) {
+    if (error instanceof UsageError) {
+      reportUsage(error, options.json ?? false);
+      return EXIT.usage;
+    }
     if (!(error instanceof RequestError || error instanceof SyntaxError)) throw error;
     process.stderr.write(`${connection.where}: ${error.message}\n`);
     return EXIT.refused;
