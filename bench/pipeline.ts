@@ -21,9 +21,9 @@ import { type Figure, median, percentile, time } from './figure.ts';
 const ADMITTED = 3_000;
 const BODY = 64;
 const CLIENTS = 8;
-const PACED_S = 12;
-/** Envelopes a second: four batches of 50. */
-const PACED_PER_S = 200;
+const PACED_S = 25;
+/** Envelopes a second: eight batches of 50. */
+const PACED_PER_S = 400;
 
 export async function run(): Promise<Figure[]> {
   const folder = await mkdtemp(join(tmpdir(), 'aegis-bench-'));

@@ -1,5 +1,6 @@
 // The pools of threads: `open` and `sign` for what a batch waits for, `seal` for SLH-DSA alone, whose signatures take
-// most of a second and would hold up everything behind them. The only file that knows Piscina. Queues are FIFO and
+// most of a second and would hold up everything behind them, and one for the verification of quotes, whose 20 ms would
+// show in every batch that comes meanwhile. The last two are nice. The only file that knows Piscina. Queues are FIFO and
 // bounded, tasks have a deadline, and a thread that dies fails its task and is replaced.
 import { Piscina } from 'piscina';
 import type { EngineName } from './engine.ts';
@@ -56,13 +57,14 @@ export function createPool(options: PoolOptions): Pool {
   const opening = lane(options.open_threads);
   const signing = lane(options.sign_threads);
   const sealing = lane(1, options.seal_nice);
-  const all = [opening, signing, sealing];
+  const verifying = lane(1, options.seal_nice);
+  const all = [opening, signing, sealing, verifying];
   const lanes: Record<JobName, Piscina> = {
     open: opening,
     sign: signing,
     seal: sealing,
     pair: sealing,
-    evidence: opening,
+    evidence: verifying,
   };
 
   const outstanding = new Map<Piscina, number>(all.map((pool) => [pool, 0]));
