@@ -6,12 +6,16 @@
  * is the kernel's fcntl lock, taken by the SQLite that Node brings: atomic, across containers, gone the moment its process is. The lock
  * file stays empty: nothing is ever written through it, so a full disk does not matter.
  */
-import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { Fault } from './fault.ts';
 
-export type Lock = { release(): void };
+export interface Lock {
+  /** Whether the file in the folder is still the one that is locked: who takes it away lets a second daemon in. */
+  held(): boolean;
+  release(): void;
+}
 
 /** SQLITE_BUSY: somebody else holds the lock. */
 const BUSY = 5;
@@ -23,7 +27,8 @@ export function acquireLock(folder: string): Lock {
   let database: DatabaseSync;
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
-    closeSync(openSync(path, 'a', 0o600));
+    // A file that is there is not opened: closing it would give up the locks that this very process has on it (POSIX).
+    if (identity(path) === undefined) closeSync(openSync(path, 'a', 0o600));
     chmodSync(path, 0o600);
     database = new DatabaseSync(path, { timeout: 0 });
   } catch (cause) {
@@ -45,7 +50,13 @@ export function acquireLock(folder: string): Lock {
   } catch {
     // The pid is a courtesy to whoever finds the store locked; the lock does not depend on it.
   }
-  return { release: () => database.close() };
+  const mine = identity(path);
+  return { held: () => mine !== undefined && identity(path) === mine, release: () => database.close() };
+}
+
+function identity(path: string): string | undefined {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found && `${found.dev}/${found.ino}`;
 }
 
 function readPid(path: string): number | undefined {

@@ -109,6 +109,29 @@ describe('opening', () => {
     await store.close();
   });
 
+  it('stays locked when this process tries twice', async () => {
+    const store = await open(folder);
+    await expect(open(folder)).rejects.toMatchObject({ code: 'store_locked' });
+    const other = start([PROCESS, 'hold', folder]);
+    expect(await other.line()).toBeUndefined();
+    expect(other.errors()).toContain('store_locked');
+    await store.close();
+  });
+
+  it.each(['removed', 'replaced'])('writes nothing more when its lock file is %s', async (how) => {
+    const store = await open(folder);
+    await step(store);
+    const before = store.state().commits;
+    rmSync(join(folder, 'store.lock'));
+    if (how === 'replaced') writeFileSync(join(folder, 'store.lock'), '');
+    await expect(step(store)).rejects.toMatchObject({ code: 'store_io' });
+    expect(store.state()).toMatchObject({ writable: false, commits: before });
+    await store.close();
+    const again = await open(folder);
+    await step(again);
+    await again.close();
+  });
+
   it('tells a wrong key, a newer and an older schema apart, and changes nothing then', async () => {
     const store = await open(folder);
     await step(store);

@@ -350,6 +350,8 @@ class LmdbStore implements Store {
 
   /** Writes everything or throws; counters move only when it is durable. */
   #write(overlay: Overlay, counters: Counters): void {
+    if (!this.#lock.held())
+      throw this.#ioFault('store.lock was removed or replaced, another daemon may write; start again');
     const { cursor, hash } = counters.head;
     const commits = this.#commits + 1;
     const head: HeadRecord = {
