@@ -84,6 +84,16 @@ describe('a command', () => {
     expect(await run(['send', '--sample', '--url', url, '--policy', policy])).toMatchObject({ code: 2, stdout: '' });
   });
 
+  it('status sends no control sequences of a server to the terminal', async () => {
+    const said = house.sequencer.status();
+    const found = { ...said, sequencer: { ...said.sequencer, tee_platform: '\u001b[2Jevil' } };
+    await using other = await serving((_, response) => response.end(JSON.stringify(found)));
+    const ended = await run(['status', '--url', other.url]);
+    expect(ended.code).toBe(0);
+    expect(ended.stdout).toContain(' [2Jevil');
+    expect(ended.stdout).not.toContain('\u001b');
+  });
+
   it('status of another server says so', async () => {
     await using other = await serving((_, response) => response.end('{"hello":"world"}'));
     const ended = await run(['status', '--url', other.url]);

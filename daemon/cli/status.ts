@@ -1,6 +1,7 @@
 // `aegisd status`: a running daemon's own account of itself.
 import { Status } from '../status.ts';
 import { connect, RequestError } from './connection.ts';
+import { printable } from './entry.ts';
 import { EXIT } from './program.ts';
 
 export async function status(options: { config?: string; url?: string; json?: boolean }): Promise<number> {
@@ -28,5 +29,7 @@ function describe({ sequencer, chain, log, epoch, store, faults }: Status, where
     `  queue      ${sequencer.mempool_size} pending, ${sequencer.ordered_queue} batches on their way (${sequencer.ordering_mode})`,
     `  store      ${store.writable ? 'writable' : 'NOT WRITABLE'}${store.reason === null ? '' : `, ${store.reason}`}`,
     ...stuck,
-  ].join('\n')}\n`;
+  ]
+    .map(printable)
+    .join('\n')}\n`;
 }
