@@ -5,7 +5,7 @@ import { constants, type Stats } from 'node:fs';
 import { type FileHandle, open, statfs } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { Fault } from '../fault.ts';
-import { offHeap, readSecret } from './secret.ts';
+import { hexDigit, offHeap, readSecret } from './secret.ts';
 import type { KeySource } from './source.ts';
 
 const ROOT_BYTES = 32;
@@ -78,7 +78,7 @@ function decode(content: Uint8Array): Uint8Array | undefined {
   if (digits !== 2 * ROOT_BYTES) return undefined;
   // Digit by digit, since a string couldn't be wiped.
   for (let i = 0; i < ROOT_BYTES; i++) {
-    const [high, low] = [nibble(content[2 * i]!), nibble(content[2 * i + 1]!)];
+    const [high, low] = [hexDigit(content[2 * i]!), hexDigit(content[2 * i + 1]!)];
     if (high === undefined || low === undefined) {
       root.fill(0);
       return undefined;
@@ -86,12 +86,6 @@ function decode(content: Uint8Array): Uint8Array | undefined {
     root[i] = high * 16 + low;
   }
   return root;
-}
-
-function nibble(code: number): number | undefined {
-  if (code >= 0x30 && code <= 0x39) return code - 0x30;
-  const lower = code | 0x20;
-  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : undefined;
 }
 
 function failed(reason: string, path?: string, cause?: unknown): Fault {

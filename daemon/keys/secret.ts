@@ -46,3 +46,10 @@ export async function writeWhole(path: string, content: Uint8Array | string): Pr
   const directory = await open(folder, 'r');
   await directory.sync().finally(() => directory.close());
 }
+
+/** @returns the value of an ASCII hex digit; undefined when it is none */
+export function hexDigit(code: number): number | undefined {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  const lower = code | 0x20;
+  return lower >= 0x61 && lower <= 0x66 ? lower - 0x57 : undefined;
+}
