@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -94,6 +94,40 @@ describe('SIGKILL', () => {
       await store.close();
       acknowledged = last;
     }
+  });
+});
+
+describe('damage that is met while the store is open', () => {
+  it('stops admission and says what it is, also where the check at open did not look', async () => {
+    const id = `0x${'ab'.repeat(32)}`;
+    const other = `0x${'cd'.repeat(32)}`;
+    const store = await openWith({});
+    await store.commit((tx) => tx.put('ciphertexts', other, new Uint8Array(100)));
+    const path = join(folder, 'data.mdb');
+    const before = readFileSync(path);
+    await store.commit((tx) => tx.put('ciphertexts', id, new Uint8Array(90_000)));
+    await store.close();
+    // The large record lies on pages of its own: where whole pages are new, the middle is inside it.
+    const after = readFileSync(path);
+    const fresh = Array.from({ length: after.length / 4096 }, (_, n) => n).filter(
+      (n) => !after.subarray(n * 4096, (n + 1) * 4096).equals(before.subarray(n * 4096, (n + 1) * 4096)),
+    );
+    const at = fresh[fresh.length >> 1]! * 4096 + 2_000;
+    after[at]! ^= 1;
+    writeFileSync(path, after);
+
+    const damaged = await openWith({ check_bytes_max: 1 });
+    expect(damaged.state()).toMatchObject({ writable: true });
+    expect(() => damaged.get('ciphertexts', id)).toThrow(expect.objectContaining({ code: 'store_corrupt' }));
+    expect(damaged.state()).toMatchObject({
+      writable: false,
+      reason: 'corrupt',
+      last_error: expect.stringContaining('ciphertexts'),
+    });
+    // What is in hand goes on.
+    expect(damaged.get('ciphertexts', other)).toEqual(new Uint8Array(100));
+    await damaged.commit((tx) => tx.put('meta', 'x', {}));
+    await damaged.close();
   });
 });
 

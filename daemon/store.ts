@@ -67,8 +67,11 @@ export type StoreOptions = {
 
 export type StoreState = {
   writable: boolean;
-  /** `io`: nothing can be committed. `disk_low`: steps are committed, but admission should stop. */
-  reason?: 'io' | 'disk_low';
+  /**
+   * `io`: nothing can be committed. `corrupt`: a damaged record was met; `disk_low`: space runs out. In these two steps are
+   * still committed, so that what is in hand can end, but admission should stop.
+   */
+  reason?: 'io' | 'corrupt' | 'disk_low';
   last_error?: string;
   free_bytes: number;
   /** Ever made. */
@@ -116,7 +119,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const lock = acquireLock(options.folder);
   let environment: Environment | undefined;
   try {
-    const vault = createVault(options.key);
+    const damage: Damage = {};
+    const vault = noticing(createVault(options.key), damage);
     const report = checkStore({
       folder: options.folder,
       vault,
@@ -125,7 +129,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     });
     if (report?.skipped.length) options.logger?.warn(report, 'store is too large for a whole check at boot');
     environment = openEnvironment(options, vault);
-    const store = new LmdbStore(options, lock, vault, environment);
+    const store = new LmdbStore(options, lock, vault, environment, damage);
     store.prepare();
     return store;
   } catch (error) {
@@ -137,6 +141,24 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     const { folder: path } = options;
     throw new Fault({ code: 'store_io', operation: 'open', path, reason: describe(error) }, { cause: error });
   }
+}
+
+/** The first damaged record that was met since the store was opened. */
+type Damage = { found?: string };
+
+/** What the check at open could not see (or what came after it) shows when it is read: from then on nothing is admitted. */
+function noticing(vault: Vault, damage: Damage): Vault {
+  return {
+    ...vault,
+    open(table, key, record) {
+      try {
+        return vault.open(table, key, record);
+      } catch (error) {
+        damage.found ??= error instanceof Error ? error.message : String(error);
+        throw error;
+      }
+    },
+  };
 }
 
 function openEnvironment({ folder, map_bytes_max }: StoreOptions, vault: Vault): Environment {
@@ -154,6 +176,7 @@ class LmdbStore implements Store {
   readonly #options: StoreOptions;
   readonly #lock: Lock;
   readonly #vault: Vault;
+  readonly #damage: Damage;
   readonly #listeners = new Set<(cursor: number) => void>();
   #environment: Environment;
   #counters: Counters = { head: EMPTY_HEAD, nextEffect: 1 };
@@ -171,8 +194,9 @@ class LmdbStore implements Store {
   #steps = 0;
   #closed = false;
 
-  constructor(options: StoreOptions, lock: Lock, vault: Vault, environment: Environment) {
+  constructor(options: StoreOptions, lock: Lock, vault: Vault, environment: Environment, damage: Damage) {
     this.#options = options;
+    this.#damage = damage;
     this.#lock = lock;
     this.#vault = vault;
     this.#environment = environment;
@@ -242,11 +266,13 @@ class LmdbStore implements Store {
 
   state(): StoreState {
     const low = this.#freeBytes() < this.#options.free_bytes_min;
-    const reason = this.#broken !== undefined ? ('io' as const) : low ? ('disk_low' as const) : undefined;
+    const last_error = this.#broken ?? this.#damage.found;
+    const failing = this.#broken !== undefined ? 'io' : this.#damage.found !== undefined ? 'corrupt' : undefined;
+    const reason = failing ?? (low ? 'disk_low' : undefined);
     return {
-      writable: reason !== 'io',
+      writable: failing === undefined,
       ...(reason !== undefined && { reason }),
-      ...(this.#broken !== undefined && { last_error: this.#broken }),
+      ...(last_error !== undefined && { last_error }),
       free_bytes: this.#disk.free,
       commits: this.#commits,
       steps: this.#steps,

@@ -138,7 +138,7 @@ export const PROBLEMS = {
   ],
   store_unavailable: [
     503,
-    'The store cannot write at the moment; nothing was admitted.',
+    'The store cannot be read or written at the moment; nothing was admitted.',
     'Send the same envelope again after Retry-After. Operator: `aegisd status` says what the disk answered.',
   ],
   disk_low: [
