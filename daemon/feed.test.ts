@@ -170,6 +170,16 @@ describe('a client', () => {
     expect(await client.closed).toEqual(ending('read_only'));
   });
 
+  it('that pings without end is shown out, and one that keeps alive is not', async () => {
+    const [flood, calm] = [new Client(), new Client()];
+    await Promise.all([once(flood.ws, 'open'), once(calm.ws, 'open')]);
+    for (let n = 0; n < 10; n++) calm.ws.ping();
+    for (let n = 0; n < 100; n++) flood.ws.ping();
+    expect(await flood.closed).toEqual(ending('read_only'));
+    expect(calm.ws.readyState).toBe(calm.ws.OPEN);
+    calm.ws.terminate();
+  });
+
   it('from the future or a pruned past is told so', async () => {
     expect(await new Client(`?cursor=${newest() + 1}`).closed).toEqual(ending('future_cursor'));
     await store.commit((tx) => tx.remove('journal', 1));

@@ -48,6 +48,8 @@ interface Client extends Place {
   cursor: number;
   /** Has answered, or taken something, since the last ping. */
   alive: boolean;
+  /** Of its own, since ours. */
+  pings: number;
   /** Runs while its buffer is full. */
   stalled: NodeJS.Timeout | undefined;
   /** A page is due in a later turn. */
@@ -56,6 +58,8 @@ interface Client extends Place {
 
 /** Clients have nothing to say. */
 const MESSAGE_BYTES_MAX = 1_024;
+/** Pings of a client between two of ours: keeping a connection alive takes a few, a flood takes the thread. */
+const PINGS_MAX = 64;
 /** For how long one turn serves clients before everything else has its turn. */
 const TURN_MS = 4;
 /** The thread rests from clients for as long as they took, so that half of it is left; at most this long. */
@@ -169,6 +173,7 @@ export class Feed {
       filter: types ?? '',
       cursor: cursor ?? this.#store.journalHead().cursor,
       alive: true,
+      pings: 0,
       stalled: undefined,
       paging: false,
     };
@@ -181,7 +186,9 @@ export class Feed {
     });
     ws.on('ping', (data) => {
       client.alive = true;
-      if (ws.bufferedAmount === 0) ws.pong(data);
+      client.pings += 1;
+      if (client.pings > PINGS_MAX) this.#cut(client, 'read_only', 0);
+      else if (ws.bufferedAmount === 0) ws.pong(data);
     });
     ws.on('close', () => {
       clearTimeout(client.stalled);
@@ -327,6 +334,7 @@ export class Feed {
 
   #ping(): void {
     for (const client of this.#clients) {
+      client.pings = 0;
       // A full buffer has a limit of its own, and a ping would wait behind it.
       if (client.stalled !== undefined) continue;
       if (!client.alive) client.ws.terminate();

@@ -138,7 +138,7 @@ function shown(code: ProblemCode | Refusal): string {
 /** Why the feed ended a connection, and what to do. */
 export const CLOSES: Readonly<Record<CloseReason, readonly [meaning: string, remedy: string]>> = {
   server_closing: ['The daemon ends.', 'Connect again later, with your cursor.'],
-  read_only: ['You sent a message; the feed takes none.', 'Only read; submit to `/transactions`.'],
+  read_only: ['You sent a message, or a flood of pings; the feed takes none.', 'Only read; submit to `/transactions`.'],
   store_unavailable: [
     'The journal cannot be read at the moment.',
     'Connect again later, with your cursor. Operator: the log says why.',
