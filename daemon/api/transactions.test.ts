@@ -320,9 +320,9 @@ describe('a small house', () => {
     await small.sequencer.createBatch();
     await small.journaled('batch_created');
     const limited = await post(small, envelopes[2]);
-    // The debt is one burst at most, at one envelope a second.
-    expect(expectProblem(limited, 'rate_limited').retry_after_s).toBeGreaterThanOrEqual(15);
-    expect(Number(limited.headers['retry-after'])).toBeLessThanOrEqual(16);
+    // One refused envelope costs 100, less what was left of the burst, at one a second.
+    expect(expectProblem(limited, 'rate_limited').retry_after_s).toBeGreaterThanOrEqual(85);
+    expect(Number(limited.headers['retry-after'])).toBeLessThanOrEqual(101);
     expectProblem(await small.server.app.inject('/attestation?nonce=00'), 'rate_limited');
 
     small.sequencer.drain();
