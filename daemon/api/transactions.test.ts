@@ -327,7 +327,9 @@ describe('a small house', () => {
 
     small.sequencer.drain();
     const ready = await small.server.app.inject('/ready');
-    expect([ready.statusCode, ready.json()]).toMatchObject([503, { ready: false, reasons: ['draining'] }]);
+    // The first quote may still be on its way.
+    expect([ready.statusCode, ready.json()]).toMatchObject([503, { ready: false }]);
+    expect((ready.json() as { reasons: string[] }).reasons).toContain('draining');
   });
 });
 
