@@ -1,10 +1,13 @@
-// `npm run bench`: every figure beside its floor in the same run. `--json` prints one document, `--only NAME` one part.
+// `npm run bench`: every figure beside its floor in the same run. `--json` prints one document, `--only NAME` one part, and
+// `--compare FILE` sets each figure beside that of an earlier run's document.
+import { readFileSync } from 'node:fs';
 import type { Figure } from './figure.ts';
 
 const PARTS = {
   ordering: () => import('./ordering.ts'),
   open: () => import('./open.ts'),
   store: () => import('./store.ts'),
+  start: () => import('./start.ts'),
   signing: () => import('./signing.ts'),
   pipeline: () => import('./pipeline.ts'),
   feed: () => import('./feed.ts'),
@@ -16,6 +19,17 @@ const only = args.includes('--only') ? args[args.indexOf('--only') + 1] : undefi
 if (only !== undefined && !(only in PARTS)) {
   process.stderr.write(`--only takes one of ${Object.keys(PARTS).join(', ')}\n`);
   process.exit(2);
+}
+
+const before = new Map<string, number>();
+if (args.includes('--compare')) {
+  const file = args[args.indexOf('--compare') + 1];
+  if (file === undefined) {
+    process.stderr.write('--compare takes a file that --json wrote\n');
+    process.exit(2);
+  }
+  const document = JSON.parse(readFileSync(file, 'utf8')) as { figures: Figure[] };
+  for (const { name, value } of document.figures) before.set(name, value);
 }
 
 const figures: (Figure & { part: string })[] = [];
@@ -32,7 +46,9 @@ function line({ name, value, unit, floor, ratio, reach, met }: Figure): string {
   const beside =
     floor === undefined ? '' : `floor ${round(floor)} ${unit}${ratio === undefined ? '' : `, × ${round(ratio)}`}`;
   const verdict = reach === undefined ? '' : `reach ${reach}${met === undefined ? '' : met ? ' ✓' : ' ✗'}`;
-  return `${name.padEnd(46)} ${`${round(value)} ${unit}`.padStart(14)}   ${beside.padEnd(28)} ${verdict}`;
+  const earlier = before.get(name);
+  const then = earlier === undefined ? '' : ` was ${round(earlier)} (× ${round(value / earlier)})`;
+  return `${name.padEnd(46)} ${`${round(value)} ${unit}`.padStart(14)}   ${beside.padEnd(28)} ${verdict}${then}`;
 }
 
 function round(value: number): string {
