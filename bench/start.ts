@@ -80,7 +80,7 @@ async function other(act: string, state_dir: string): Promise<void> {
       scheme: 'x-wing' as const,
       epoch: 1,
       encrypted_data: base64(randomBytes(1_290)),
-      priority_fee: `${n}000000000`,
+      priority_fee: `${n + 1}000000000`,
     }));
     const admissions = await Promise.all(envelopes.map((envelope) => running.submitEncrypted(envelope)));
     if (admissions.some(({ ok }) => !ok)) throw new Error('an envelope was not admitted');
