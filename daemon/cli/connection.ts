@@ -5,6 +5,7 @@ import { Agent, request as httpRequest } from 'node:http';
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { loadConfig } from '../../config/load.ts';
+import { printable } from './entry.ts';
 import { isDaemonUrl } from './url.ts';
 
 /** Codes of a RequestError beside those of problems: what happened, and what to do. */
@@ -122,11 +123,6 @@ function problemError(answer: unknown, what: string): RequestError {
     (part) => part !== '',
   );
   return new RequestError(code, `${what} ${said.join(' ')}`);
-}
-
-/** A server could otherwise send control sequences to the terminal. */
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}]/gu, ' ');
 }
 
 function exchange(
