@@ -11,7 +11,6 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Envelope } from '../actors/envelope.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import { encryptEnvelope } from '../client/seal.ts';
-import { loadConfig } from '../config/load.ts';
 import { connect } from '../daemon/cli/connection.ts';
 import { startDaemon } from '../daemon/demo/child.ts';
 import { signTransactions } from '../daemon/demo/wallet.ts';
@@ -73,16 +72,7 @@ async function admission(folder: string): Promise<Figure[]> {
 }
 
 async function latency(folder: string): Promise<Figure[]> {
-  const { config } = loadConfig({ environment: { STATE_DIRECTORY: await mkdtemp(join(folder, 's')) } });
-  const quiet = () => {};
-  const fatal = (error: unknown) => {
-    throw error;
-  };
-  await using sequencer = await createSequencer({
-    config,
-    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
-    fatal,
-  });
+  await using sequencer = await inProcess(folder);
   const envelopes = await encrypted(sequencer.epoch.keyset.keyset, PACED_S * PACED_PER_S);
   const loop = monitorEventLoopDelay({ resolution: 1 });
   loop.enable();
@@ -92,7 +82,7 @@ async function latency(folder: string): Promise<Figure[]> {
 
   const { signed, sealed } = journalLatencies(sequencer);
   const slh = bareSlhDsa();
-  const limit = config.seal.interval_ms + 2 * slh;
+  const limit = sequencer.config.seal.interval_ms + 2 * slh;
   const main = loop.percentile(99) / 1e6;
   const signedP99 = percentile(signed, 99);
   const sealedP99 = percentile(sealed, 99);
@@ -128,13 +118,7 @@ async function latency(folder: string): Promise<Figure[]> {
 
 /** What SLH-DSA costs a batch when batches come at 20 a second: one seal covers all that came since the last. */
 async function sealing(folder: string): Promise<Figure[]> {
-  const { config } = loadConfig({ environment: { STATE_DIRECTORY: await mkdtemp(join(folder, 's')) } });
-  const quiet = () => {};
-  const fatal = (error: unknown) => {
-    throw error;
-  };
-  const log = { debug: quiet, info: quiet, warn: quiet, error: quiet };
-  await using sequencer = await createSequencer({ config, log, fatal });
+  await using sequencer = await inProcess(folder);
   const envelopes = await encrypted(sequencer.epoch.keyset.keyset, SEALED_S * SEALED_PER_S);
   const start = performance.now();
   for (const [i, envelope] of envelopes.entries()) {
@@ -149,6 +133,12 @@ async function sealing(folder: string): Promise<Figure[]> {
   const value = (count('seal_created') * slh) / count('batch_created');
   const name = `SLH-DSA per batch at ${SEALED_PER_S} batches/s`;
   return [{ name, value, unit: 'ms', floor: slh, ratio: value / slh, reach: '< 40 ms of one core', met: value < 40 }];
+}
+
+/** A sequencer with embedded defaults on a store of its own. */
+async function inProcess(folder: string): Promise<Sequencer> {
+  const state_dir = await mkdtemp(join(folder, 's'));
+  return createSequencer({ settings: { daemon: { state_dir, log_level: 'fatal' } } });
 }
 
 /** Bursts of 50, as many a second as the rate asks for. */

@@ -65,13 +65,13 @@ function child(state_dir: string, act: 'open' | 'fill'): Said {
 async function other(act: string, state_dir: string): Promise<void> {
   const { config } = loadConfig({ environment: { STATE_DIRECTORY: state_dir } });
   const sequencer = { ...config.sequencer, batch_interval_ms: 60_000, batch_size: PENDING * 2 };
-  const quiet = () => {};
   const start = performance.now();
   const running = await createSequencer({
-    config: { ...config, sequencer, mempool: { ...config.mempool, capacity: PENDING } },
-    log: { debug: quiet, info: quiet, warn: quiet, error: quiet },
-    fatal: (error) => {
-      throw error;
+    config: {
+      ...config,
+      daemon: { ...config.daemon, log_level: 'fatal' },
+      sequencer,
+      mempool: { ...config.mempool, capacity: PENDING },
     },
   });
   const started_ms = performance.now() - start;
