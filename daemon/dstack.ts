@@ -1,7 +1,8 @@
 // The guest agent of a dstack CVM, asked through its SDK and guarded where the SDK (0.5.8) trusts: it ignores the HTTP status,
 // takes an {error} for an answer, counts characters as bytes and may hang for 30 s. So each call gets a deadline, a bound of
 // bytes, a schema for its answer and a Fault that names the method, and its connection ends with it (wire.ts). Called by the
-// key source. What an answer holds never reaches a Fault, and a key never the SDK.
+// key source and by the quote provider. What an answer holds never reaches a Fault, and a key never the SDK.
+import assert from 'node:assert';
 import { resolve } from 'node:path';
 import { DstackClient } from '@phala/dstack-sdk';
 import { z } from 'zod';
@@ -15,10 +16,28 @@ const WAITING_MAX = 4_096;
 /** The path of a key that protects nothing, which may stay in memory. */
 const DECOY = 'aegis/decoy';
 
+const REPORT_DATA_BYTES = 64;
+/** A TDX quote takes 5 KB, an event log 20. */
+const QUOTE_BYTES_MAX = 32_768;
+const EVENT_LOG_BYTES_MAX = 1_048_576;
+
 const bytes = (length: number) => z.instanceof(Uint8Array).refine((value) => value.length === length);
 /** The key is what the wire left of it: the SDK must not have found another one. */
 const KeyAnswer = z.object({ key: bytes(32).refine(isZero), signature_chain: z.array(bytes(LINK_BYTES)).length(2) });
 const InfoAnswer = z.object({ app_id: z.string().regex(/^[0-9a-f]{40}$/) });
+const hexText = (bytes_max: number) =>
+  z
+    .string()
+    .max(bytes_max * 2)
+    .regex(/^(?:[0-9a-f]{2})+$/);
+/** The log as text, because what it may say is the business of whoever replays it. Early agents don't echo. */
+const QuoteAnswer = z.object({
+  quote: hexText(QUOTE_BYTES_MAX),
+  event_log: z.string().max(EVENT_LOG_BYTES_MAX),
+  report_data: hexText(REPORT_DATA_BYTES)
+    .length(REPORT_DATA_BYTES * 2)
+    .exactOptional(),
+});
 
 function isZero(value: Uint8Array): boolean {
   return value.every((byte) => byte === 0);
@@ -29,6 +48,12 @@ export interface DerivedKey {
   readonly key: Uint8Array;
   /** Two links of 65 bytes, unverified. */
   readonly signature_chain: readonly Uint8Array[];
+}
+
+export interface GuestQuote {
+  readonly quote: Uint8Array;
+  /** JSON text, unverified. */
+  readonly event_log: string;
 }
 
 export class GuestAgent {
@@ -66,6 +91,20 @@ export class GuestAgent {
   async info(): Promise<{ app_id: Uint8Array }> {
     const { app_id } = await this.#call('Info', InfoAnswer, new Wire(), (client) => client.info());
     return { app_id: Uint8Array.fromHex(app_id) };
+  }
+
+  /**
+   * @param report_data  64 bytes. Bytes, never text: the SDK would take a text's characters for the data
+   * @throws {Fault}     as `getKey`; also when the answer is for other report data
+   */
+  async quote(report_data: Uint8Array): Promise<GuestQuote> {
+    assert(report_data.length === REPORT_DATA_BYTES, 'report data has 64 bytes');
+    const answer = await this.#call('GetQuote', QuoteAnswer, new Wire(), (client) => client.getQuote(report_data));
+    if (answer.report_data !== undefined && answer.report_data !== report_data.toHex()) {
+      const reason = 'its answer is for other report data than it was asked for';
+      throw new Fault({ code: 'guest_agent_failed', path: this.socket, method: 'GetQuote', reason });
+    }
+    return { quote: Uint8Array.fromHex(answer.quote), event_log: answer.event_log };
   }
 
   async #call<T extends z.ZodType>(
