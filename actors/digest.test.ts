@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import type { Header } from './batch.ts';
 import golden from './digest.golden.json' with { type: 'json' };
 import {
+  agentDigest,
   batchDigest,
   digest,
   envelopeAad,
@@ -23,7 +24,7 @@ import {
   type Tag,
   ZERO_DIGEST,
 } from './digest.ts';
-import { base64, hex } from './encoding.ts';
+import { base64, hex, utf8 } from './encoding.ts';
 import type { Keyset } from './keyset.ts';
 import type { Head } from './seal.ts';
 
@@ -198,6 +199,11 @@ const TABLE: Record<Tag, { types: string; values: readonly unknown[]; ours: Uint
       `0x${createHash('sha512').update('nonce').digest('hex')}`,
     ],
     ours: quoteDigest({ ...quote, purpose: 'handover', nonce: new TextEncoder().encode('nonce') }),
+  },
+  'aegis/agent/v1': {
+    types: 'bytes32[2], bytes32[2]',
+    values: ['public key', 'message'].map((text) => `0x${createHash('sha512').update(text).digest('hex')}`),
+    ours: agentDigest({ public_key: utf8('public key'), message: utf8('message') }),
   },
   'aegis/envelope/v1': {
     types: 'uint256, bytes32[2], uint32',

@@ -19,6 +19,7 @@ export const TAGS = [
   'aegis/envelope-aad/v1',
   'aegis/envelope-id/v1',
   'aegis/receipt/v1',
+  'aegis/agent/v1',
   'aegis/asset/v1',
 ] as const;
 export type Tag = (typeof TAGS)[number];
@@ -136,22 +137,34 @@ export function keysetDigest(keyset: Keyset): Uint8Array {
   ]);
 }
 
-export const QUOTE_PURPOSE = { seal: 1, keyset: 2, handover: 3, witness: 4 } as const;
+/** `redundancy` is a seal's quote by the second platform: neither passes for the other. `agent` is over an agent's key. */
+export const QUOTE_PURPOSE = { seal: 1, keyset: 2, handover: 3, witness: 4, redundancy: 5, agent: 6 } as const;
+
+/** What a quote says. */
+export interface Statement {
+  readonly purpose: keyof typeof QUOTE_PURPOSE;
+  readonly subject: Uint8Array;
+  readonly keyset_digest: Uint8Array;
+  readonly not_after_ms: number;
+  readonly nonce?: Uint8Array;
+}
 
 /** The 64 bytes of report data that tie a quote to what it attests. `nonce` is empty where there is none. */
-export function quoteDigest(quote: {
-  purpose: keyof typeof QUOTE_PURPOSE;
-  subject: Uint8Array;
-  keyset_digest: Uint8Array;
-  not_after_ms: number;
-  nonce?: Uint8Array;
-}): Uint8Array {
+export function quoteDigest(quote: Statement): Uint8Array {
   return digest('aegis/quote/v1', [
     ['uint8', QUOTE_PURPOSE[quote.purpose]],
     ['bytes32[2]', quote.subject],
     ['bytes32[2]', quote.keyset_digest],
     ['uint64', quote.not_after_ms],
     ['bytes32[2]', quote.nonce === undefined ? ZERO_DIGEST : sha512(quote.nonce)],
+  ]);
+}
+
+/** What an agent's key signs and its quotes are over: the key, and the message where there is one. */
+export function agentDigest(agent: { public_key: Uint8Array; message?: Uint8Array }): Uint8Array {
+  return digest('aegis/agent/v1', [
+    ['bytes32[2]', sha512(agent.public_key)],
+    ['bytes32[2]', agent.message === undefined ? ZERO_DIGEST : sha512(agent.message)],
   ]);
 }
 
