@@ -10,7 +10,7 @@ import {
   readPlatform,
   readRevocationList,
 } from './certificate.ts';
-import { canonicalQuote, readQuote } from './tdx.ts';
+import { canonicalQuote, readQuote } from './intelquote.ts';
 
 const file = (name: string) => readFileSync(new URL(`../test/fixtures/tee/${name}`, import.meta.url));
 const collateral = JSON.parse(file('tdx/tdx_quote_collateral.json').toString()) as Record<string, string>;

@@ -9,58 +9,34 @@ import {
   type Element,
   expectTag,
   integer,
-  readBits,
   readElement,
   readElements,
   readInteger,
-  readTime,
   sequence,
   TAG,
 } from './der.ts';
 import { concat, equal, uintBytes, utf8 } from './encoding.ts';
 import { toUint } from './rlp.ts';
+import {
+  type CertificateFrame,
+  KEY_USAGE,
+  type ListFrame,
+  readCertificateFrame,
+  readListFrame,
+  readSigned,
+} from './x509.ts';
 
-/** Object identifiers as the hex of their DER content. */
-const OID = {
-  ecdsaWithSha256: '2a8648ce3d040302',
-  ecPublicKeyP256: '06072a8648ce3d020106082a8648ce3d030107',
-  commonName: '550403',
-  basicConstraints: '551d13',
-  keyUsage: '551d0f',
-} as const;
+/** Contents of algorithm identifiers, in hex: OIDs alone, as RFC 5758 §3.2 has them, and with the curve (RFC 5480 §2.1.1). */
+const ECDSA_WITH_SHA256 = '06082a8648ce3d040302';
+const EC_PUBLIC_KEY_P256 = '06072a8648ce3d020106082a8648ce3d030107';
 
-/** Bits of the first byte of KeyUsage (RFC 5280 §4.2.1.3). */
-const KEY_USAGE = { keyCertSign: 0x04, crlSign: 0x02 } as const;
-
-export interface Certificate {
-  readonly der: Uint8Array;
-  readonly tbs: Uint8Array;
-  /** Hex without 0x. */
-  readonly serial: string;
-  readonly issuer: Uint8Array;
-  readonly subject: Uint8Array;
-  readonly commonName: string;
-  readonly not_before_ms: number;
-  readonly not_after_ms: number;
+/** `signature` is SEQUENCE { r, s }. */
+export interface Certificate extends CertificateFrame {
   /** 65 bytes, uncompressed. */
   readonly publicKey: Uint8Array;
-  readonly ca: boolean;
-  readonly keyUsage: number;
-  /** Extension values by the hex of their OID. */
-  readonly extensions: ReadonlyMap<string, Uint8Array>;
-  /** SEQUENCE { r, s }. */
-  readonly signature: Uint8Array;
 }
 
-export interface RevocationList {
-  readonly tbs: Uint8Array;
-  readonly issuer: Uint8Array;
-  readonly this_update_ms: number;
-  readonly next_update_ms: number;
-  /** Serials, hex without 0x. */
-  readonly revoked: ReadonlySet<string>;
-  readonly signature: Uint8Array;
-}
+export type RevocationList = ListFrame;
 
 /** RFC 7468 in its strict form: 64 characters a line, `\n`, nothing outside the blocks, a final `\n`. */
 export function writePem(certificates: readonly Uint8Array[]): string {
@@ -122,53 +98,24 @@ export function requireLowS(raw: Uint8Array): void {
 
 /** @throws {SyntaxError} unless `der` is strictly one v3 certificate with a P-256 key and ecdsa-with-SHA256 */
 export function readCertificate(der: Uint8Array): Certificate {
-  const { tbs, algorithm, signature } = readSigned(der);
-  const fields = readElements(tbs.content);
-  const version = fields[0];
-  if (version?.tag !== 0xa0 || version.content.toHex() !== '020102') throw new SyntaxError('certificate is not v3');
-  requireSameAlgorithm(fields[2], algorithm);
-  const validity = readElements(expectTag(fields[4], TAG.sequence).content);
-  const subject = expectTag(fields[5], TAG.sequence);
-  if (fields.length !== 8) throw new SyntaxError(`certificate has ${fields.length} fields, expected 8`);
-  const extensions = readExtensions(readElement(expectTag(fields[7], 0xa3).content, TAG.sequence));
-  return {
-    der,
-    tbs: tbs.raw,
-    serial: readInteger(fields[1]).toHex(),
-    issuer: expectTag(fields[3], TAG.sequence).raw,
-    subject: subject.raw,
-    commonName: readCommonName(subject),
-    not_before_ms: readTime(validity[0]),
-    not_after_ms: readTime(validity[1]),
-    publicKey: readPublicKey(fields[6]),
-    ca: readBasicConstraints(extensions.get(OID.basicConstraints)),
-    keyUsage: readKeyUsage(extensions.get(OID.keyUsage)),
-    extensions,
-    signature,
-  };
+  const frame = readCertificateFrame(der);
+  requireEcdsa(frame.algorithm);
+  const { algorithm, bits: point } = frame.key;
+  if (algorithm.toHex() !== EC_PUBLIC_KEY_P256) throw new SyntaxError('public key is not P-256');
+  if (point.length !== 65 || point[0] !== 4) throw new SyntaxError('public key is not an uncompressed point');
+  return { ...frame, publicKey: point };
 }
 
-/** @throws {SyntaxError} unless `der` is strictly one v2 CRL, signed by ecdsa-with-SHA256, with a next update */
+/** @throws {SyntaxError} unless `der` is strictly one v2 CRL, signed by ecdsa-with-SHA256 with low s, with a next update */
 export function readRevocationList(der: Uint8Array): RevocationList {
-  const { tbs, algorithm, signature } = readSigned(der);
-  const [version, inner, issuer, thisUpdate, nextUpdate, ...rest] = readElements(tbs.content);
-  if (version?.raw.toHex() !== '020101') throw new SyntaxError('CRL is not v2');
-  requireSameAlgorithm(inner, algorithm);
-  const list = rest[0]?.tag === TAG.sequence ? rest.shift() : undefined;
-  expectTag(rest.shift(), 0xa0);
-  if (rest.length > 0) throw new SyntaxError('CRL has unknown fields');
-  const entries = list === undefined ? [] : readElements(list.content);
-  requireLowS(rawSignature(signature));
-  return {
-    tbs: tbs.raw,
-    issuer: expectTag(issuer, TAG.sequence).raw,
-    this_update_ms: readTime(thisUpdate),
-    next_update_ms: readTime(nextUpdate),
-    revoked: new Set(
-      entries.map((entry) => readInteger(readElements(expectTag(entry, TAG.sequence).content)[0]).toHex()),
-    ),
-    signature,
-  };
+  const frame = readListFrame(der);
+  requireEcdsa(frame.algorithm);
+  requireLowS(rawSignature(frame.signature));
+  return frame;
+}
+
+function requireEcdsa(algorithm: Uint8Array): void {
+  if (algorithm.toHex() !== ECDSA_WITH_SHA256) throw new SyntaxError('signature algorithm is not ecdsa-with-SHA256');
 }
 
 /** ECDSA P-256 with SHA-256 over `signed.tbs`. False on any malformed signature or key. */
@@ -190,17 +137,6 @@ export function isIssuedBy(certificate: Certificate, issuer: Certificate): boole
   return equal(certificate.issuer, issuer.subject) && isSignedBy(certificate, issuer.publicKey);
 }
 
-/** The outer SEQUENCE { tbs, algorithm, BIT STRING } that certificates and CRLs share. */
-function readSigned(der: Uint8Array): { tbs: Element; algorithm: Element; signature: Uint8Array } {
-  const [tbs, algorithm, signature, ...rest] = readElements(readElement(der, TAG.sequence).content);
-  if (rest.length > 0) throw new SyntaxError('signed structure has more than three fields');
-  return {
-    tbs: expectTag(tbs, TAG.sequence),
-    algorithm: expectTag(algorithm, TAG.sequence),
-    signature: readBits(signature),
-  };
-}
-
 /** r ‖ s of a SEQUENCE { r, s }, both in shortest form: libraries differ in what else they take. */
 function rawSignature(der: Uint8Array): Uint8Array {
   const numbers = readElements(readElement(der, TAG.sequence).content);
@@ -208,60 +144,6 @@ function rawSignature(der: Uint8Array): Uint8Array {
   const [r, s] = numbers.map(readInteger);
   if (r!.length > 32 || s!.length > 32) throw new SyntaxError('ECDSA signature is too long');
   return concat(new Uint8Array(32 - r!.length), r!, new Uint8Array(32 - s!.length), s!);
-}
-
-/** RFC 5280 §4.1.1.2: the unsigned algorithm identifier must repeat the signed one. */
-function requireSameAlgorithm(inner: Element | undefined, outer: Element): void {
-  const same = equal(expectTag(inner, TAG.sequence).raw, outer.raw);
-  if (!same || outer.content.toHex() !== `0608${OID.ecdsaWithSha256}`) {
-    throw new SyntaxError('signature algorithm is not ecdsa-with-SHA256 in both places');
-  }
-}
-
-function readPublicKey(element: Element | undefined): Uint8Array {
-  const [algorithm, key] = readElements(expectTag(element, TAG.sequence).content);
-  if (expectTag(algorithm, TAG.sequence).content.toHex() !== OID.ecPublicKeyP256) {
-    throw new SyntaxError('public key is not P-256');
-  }
-  const point = readBits(key);
-  if (point.length !== 65 || point[0] !== 4) throw new SyntaxError('public key is not an uncompressed point');
-  return point;
-}
-
-function readCommonName(name: Element): string {
-  for (const set of readElements(name.content)) {
-    const [oid, value] = readElements(readElement(expectTag(set, TAG.set).content, TAG.sequence).content);
-    if (expectTag(oid, TAG.oid).content.toHex() === OID.commonName) {
-      return new TextDecoder().decode(expectTag(value).content);
-    }
-  }
-  throw new SyntaxError('subject has no common name');
-}
-
-/** Critical extensions other than the two that we judge make a certificate unusable (RFC 5280 §4.2). */
-function readExtensions(list: Element): Map<string, Uint8Array> {
-  const extensions = new Map<string, Uint8Array>();
-  for (const entry of readElements(list.content)) {
-    const fields = readElements(expectTag(entry, TAG.sequence).content);
-    const oid = expectTag(fields[0], TAG.oid).content.toHex();
-    const critical = fields[1]?.tag === TAG.boolean;
-    if (extensions.has(oid)) throw new SyntaxError(`extension ${oid} is there twice`);
-    if (critical && oid !== OID.basicConstraints && oid !== OID.keyUsage) {
-      throw new SyntaxError(`critical extension ${oid} is unknown`);
-    }
-    extensions.set(oid, expectTag(fields[critical ? 2 : 1], TAG.octetString).content);
-  }
-  return extensions;
-}
-
-function readBasicConstraints(value: Uint8Array | undefined): boolean {
-  if (value === undefined) return false;
-  const [ca] = readElements(readElement(value, TAG.sequence).content);
-  return ca?.tag === TAG.boolean && ca.content[0] === 0xff;
-}
-
-function readKeyUsage(value: Uint8Array | undefined): number {
-  return value === undefined ? 0 : (readElement(value, TAG.bitString).content[1] ?? 0);
 }
 
 /** Intel's extension 1.2.840.113741.1.13.1 of a PCK certificate ("SGX PCK Certificate and CRL Profile" §1.3.5). */

@@ -19,55 +19,8 @@ import {
   requireLowS,
   writePem,
 } from './certificate.ts';
+import { Refused, refuse } from './check.ts';
 import { equal } from './encoding.ts';
-
-/** A failed check inside this family of files. Thrown here, returned as a value by `verifyEvidence`. */
-export class Refused extends Error {
-  readonly code: EvidenceCode;
-  constructor(code: EvidenceCode, message: string) {
-    super(message);
-    this.code = code;
-  }
-}
-
-/** What a failed check says; one code for each check, in about the order in which they are made. */
-export const EVIDENCE_CODES = [
-  'unsupported_quote_type',
-  'now_invalid',
-  'quote_malformed',
-  'collateral_missing',
-  'collateral_malformed',
-  'root_untrusted',
-  'chain_malformed',
-  'chain_invalid',
-  'certificate_expired',
-  'certificate_revoked',
-  'crl_missing',
-  'crl_malformed',
-  'crl_invalid',
-  'crl_expired',
-  'collateral_expired',
-  'tcb_info_signature_invalid',
-  'qe_identity_signature_invalid',
-  'platform_mismatch',
-  'qe_report_signature_invalid',
-  'qe_binding_invalid',
-  'qe_identity_mismatch',
-  'quote_signature_invalid',
-  'tcb_level_missing',
-  'tdx_module_refused',
-  'tcb_revoked',
-  'debug_enabled',
-  'attributes_refused',
-  'quote_refused',
-  'tcb_status_refused',
-  'event_log_malformed',
-  'event_log_mismatch',
-  'report_data_mismatch',
-  'measurements_refused',
-  'compose_hash_refused',
-] as const;
-export type EvidenceCode = (typeof EVIDENCE_CODES)[number];
 
 const Hex = z.string().regex(/^(?:[0-9a-f]{2})*$/, 'expected lower-case hex');
 const RawSignature = Hex.length(128, 'expected 64 bytes in lower-case hex');
@@ -105,20 +58,29 @@ const Module = z.object({
   attributesMask: z.hex().length(16),
 });
 
-/** What we read of TCB information besides dcap-qvl (Intel PCS API v4, "TDX TCB info"); other keys are signed as well. */
+/** What we read of TCB information besides dcap-qvl (Intel PCS API v4, "TCB info"); other keys are signed as well. */
 const TcbInfo = z.object({
-  id: z.literal('TDX'),
   version: z.literal(3),
   issueDate: IntelDate,
   nextUpdate: IntelDate,
   pceId: z.hex().length(4),
   fmspc: z.hex().length(12),
+});
+const SgxTcbInfo = TcbInfo.extend({ id: z.literal('SGX') });
+const TdxTcbInfo = TcbInfo.extend({
+  id: z.literal('TDX'),
   tdxModule: Module,
   tdxModuleIdentities: z.array(Module.extend({ id: z.string(), tcbLevels: z.array(Level) })).default([]),
 });
-export type TcbInfo = z.output<typeof TcbInfo>;
+export type TdxTcbInfo = z.output<typeof TdxTcbInfo>;
 
-const QeIdentity = z.object({ id: z.literal('TD_QE'), issueDate: IntelDate, nextUpdate: IntelDate });
+const QeIdentity = z.object({ issueDate: IntelDate, nextUpdate: IntelDate });
+
+/** Each TEE has TCB information and a quoting enclave of its own; one's would stand in for the other's. */
+const DOCUMENTS = {
+  TDX: { tcb_info: TdxTcbInfo, qe_identity: QeIdentity.extend({ id: z.literal('TD_QE') }) },
+  SGX: { tcb_info: SgxTcbInfo, qe_identity: QeIdentity.extend({ id: z.literal('QE') }) },
+} as const;
 
 /**
  * How long a CRL counts after its `nextUpdate`. Intel issues the lists and the TCB information of one collateral up to an
@@ -128,22 +90,26 @@ const CRL_GRACE_MS = 3_600_000;
 
 export interface Checked {
   readonly root: Uint8Array;
-  readonly tcb_info: TcbInfo;
+  readonly tcb_info: TdxTcbInfo | z.output<typeof SgxTcbInfo>;
   /** PPID of the platform, 16 bytes: equal for two quotes of one machine. */
   readonly ppid: Uint8Array;
+  /** When the oldest of lists, TCB information and identity was issued. */
+  readonly issued_ms: number;
   /** The earliest end among certificates, lists, TCB information and identity. */
   readonly not_after_ms: number;
 }
 
-/** @throws {Refused} naming the field */
+/**
+ * @param pckChain  leaf, CA and root, as the quote carries them
+ * @throws {Refused} naming the field
+ */
 export function checkCollateral(
   collateral: Collateral,
   pckChain: readonly Certificate[],
-  roots: readonly Uint8Array[],
-  now_ms: number,
+  { tee, isTrusted, now_ms }: { tee: 'TDX' | 'SGX'; isTrusted: (root: Uint8Array) => boolean; now_ms: number },
 ): Checked {
   const [pck, ca, root] = pckChain as [Certificate, Certificate, Certificate];
-  if (!roots.some((trusted) => equal(trusted, root.der))) {
+  if (!isTrusted(root.der)) {
     throw new Refused('root_untrusted', `no trusted root is at the end of the PCK chain (${root.commonName})`);
   }
   for (const field of ['tcb_info_signature', 'qe_identity_signature'] as const) {
@@ -173,8 +139,8 @@ export function checkCollateral(
   for (const certificate of [root, ...intermediates]) requireUnrevoked(certificate, rootCrl);
   requireUnrevoked(pck, pckCrl);
 
-  const tcb_info = documentOf(collateral, 'tcb_info', TcbInfo);
-  const qe_identity = documentOf(collateral, 'qe_identity', QeIdentity);
+  const tcb_info = documentOf(collateral, 'tcb_info', DOCUMENTS[tee].tcb_info);
+  const qe_identity = documentOf(collateral, 'qe_identity', DOCUMENTS[tee].qe_identity);
   const { ppid, pce_id, fmspc } = platformOf(pck);
   if (tcb_info.pceId.toLowerCase() !== pce_id.toHex() || tcb_info.fmspc.toLowerCase() !== fmspc.toHex()) {
     throw new Refused('platform_mismatch', 'tcb_info is for another FMSPC or PCE than the PCK certificate');
@@ -183,6 +149,11 @@ export function checkCollateral(
     root: root.der,
     tcb_info,
     ppid,
+    issued_ms: Math.min(
+      ...[rootCrl, pckCrl].map((list) => list.this_update_ms),
+      Date.parse(tcb_info.issueDate),
+      Date.parse(qe_identity.issueDate),
+    ),
     not_after_ms: Math.min(
       ...[root, pck, ...intermediates].map((certificate) => certificate.not_after_ms),
       ...[rootCrl, pckCrl].map((list) => list.next_update_ms + CRL_GRACE_MS),
@@ -287,13 +258,4 @@ function documentOf<T extends z.ZodType>(
 
 function platformOf(pck: Certificate) {
   return refuse('chain_malformed', 'PCK certificate', () => readPlatform(pck));
-}
-
-/** Readers throw SyntaxErrors; here they get the code of the check that they belong to. */
-export function refuse<T>(code: EvidenceCode, where: string, read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    throw new Refused(code, `${where}: ${cause instanceof Error ? cause.message : 'unreadable'}`);
-  }
 }

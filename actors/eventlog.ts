@@ -5,7 +5,7 @@
 import { sha384 } from '@noble/hashes/sha2.js';
 import { z } from 'zod';
 import { concat, utf8 } from './encoding.ts';
-import { little } from './tdx.ts';
+import { little } from './intelquote.ts';
 
 /** dstack's runtime event type, part of the digest (FACTS: `sha384(LE32(type) ‖ ":" ‖ name ‖ ":" ‖ payload)`). */
 const RUNTIME_EVENT = 0x08000001;
@@ -31,6 +31,13 @@ export interface Replay {
   readonly registers: readonly Uint8Array[];
   /** sha256 of the compose file that dstack measured before `system-ready`, 32 bytes; null where none or several. */
   readonly compose_hash: Uint8Array | null;
+  /** Runtime events before `system-ready`, in order: none where that event is missing. */
+  readonly boot: readonly BootEvent[];
+}
+
+export interface BootEvent {
+  readonly event: string;
+  readonly payload: Uint8Array;
 }
 
 /** The canonical form of a log as a guest agent gives it. @throws {SyntaxError} when it isn't such a log */
@@ -46,7 +53,9 @@ export function replay(text: string): Replay {
   }
   const registers = Array.from({ length: REGISTERS }, (): Uint8Array => new Uint8Array(48));
   for (const { imr, digest } of events) registers[imr] = sha384(concat(registers[imr]!, Uint8Array.fromHex(digest)));
-  return { registers, compose_hash: composeHash(events) };
+  const boot = bootEvents(events);
+  const hash = onlyPayload(boot, 'compose-hash');
+  return { registers, compose_hash: hash?.length === 32 ? hash : null, boot };
 }
 
 function read(text: string): RawEvent[] {
@@ -82,9 +91,16 @@ function runtimeDigest({ event, event_payload }: RawEvent): Uint8Array {
 }
 
 /** What an application emits after `system-ready` proves nothing about how it was started. */
-function composeHash(events: readonly RawEvent[]): Uint8Array | null {
+function bootEvents(events: readonly RawEvent[]): BootEvent[] {
   const runtime = events.filter((event) => event.imr === 3);
   const ready = runtime.findIndex((event) => event.event === 'system-ready');
-  const [hash, ...more] = runtime.slice(0, Math.max(ready, 0)).filter((event) => event.event === 'compose-hash');
-  return hash?.event_payload.length === 64 && more.length === 0 ? Uint8Array.fromHex(hash.event_payload) : null;
+  return runtime
+    .slice(0, Math.max(ready, 0))
+    .map(({ event, event_payload }) => ({ event, payload: Uint8Array.fromHex(event_payload) }));
+}
+
+/** The payload of the one event of that name; null where there are none or several. */
+export function onlyPayload(boot: readonly BootEvent[], name: string): Uint8Array | null {
+  const [first, ...more] = boot.filter(({ event }) => event === name);
+  return first !== undefined && more.length === 0 ? first.payload : null;
 }

@@ -1,24 +1,30 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { canonicalCollateral } from './collateral.ts';
+import { type Collateral, canonicalCollateral } from './collateral.ts';
 import { hex } from './encoding.ts';
 import { canonicalEventLog } from './eventlog.ts';
-import { type Evidence, type EvidencePolicy, INTEL_ROOT_DER, verifyEvidence } from './evidence.ts';
-import { canonicalQuote } from './tdx.ts';
+import {
+  type Evidence,
+  type EvidencePolicy,
+  INTEL_ROOT_DER,
+  type TdxMeasurements,
+  verifyEvidence,
+} from './evidence.ts';
+import { canonicalQuote } from './intelquote.ts';
 
 // Real quotes with real collateral; test/fixtures/tee says where they are from and what each must yield.
 const file = (name: string) => readFileSync(new URL(`../test/fixtures/tee/${name}`, import.meta.url));
 const json = (name: string) => JSON.parse(file(name).toString());
 const report = json('dstack/quote-report.json') as { quote: string; event_log: string };
 
-const tdx: Evidence = {
+const tdx: Evidence & { readonly collateral: Collateral } = {
   quote_type: 'TDX',
   quote: canonicalQuote(new Uint8Array(file('tdx/tdx_quote'))),
   event_log: null,
   collateral: canonicalCollateral(json('tdx/tdx_quote_collateral.json')),
 };
-const dstack: Evidence = {
+const dstack: Evidence & { readonly collateral: Collateral } = {
   quote_type: 'TDX',
   quote: canonicalQuote(Uint8Array.fromHex(report.quote)),
   event_log: canonicalEventLog(report.event_log),
@@ -73,17 +79,18 @@ describe('real TDX evidence', () => {
     expect(codeOf({ ...tdx, collateral: dstack.collateral }, policy(DSTACK_NOW_MS))).toBe('platform_mismatch');
   });
 
-  it('must be of a type that we can judge', () => {
+  it('must be of the type that it says', () => {
     for (const quote_type of ['SEV-SNP', 'SGX'] as const) {
-      expect(codeOf({ ...tdx, quote_type }, policy(TDX_NOW_MS))).toBe('unsupported_quote_type');
+      expect(codeOf({ ...tdx, quote_type }, policy(TDX_NOW_MS))).toBe('quote_malformed');
     }
+    expect(codeOf({ ...tdx, quote_type: 'EPID' as never }, policy(TDX_NOW_MS))).toBe('unsupported_quote_type');
   });
 
   it('is held to the expected content', () => {
     const result = verifyEvidence(tdx, policy(TDX_NOW_MS));
     if (!result.ok) throw new Error(result.message);
     const { report_data, measurements } = result;
-    const { mrtd } = measurements;
+    const { mrtd } = measurements as TdxMeasurements;
     const other = report_data.with(63, report_data[63]! ^ 1);
     expect(codeOf(tdx, policy(TDX_NOW_MS, { report_data, measurements: [{}, { mrtd }] }))).toBe('ok');
     expect(codeOf(tdx, policy(TDX_NOW_MS, { report_data: other }))).toBe('report_data_mismatch');
@@ -156,7 +163,7 @@ describe('changed evidence', () => {
   });
 
   it('is refused wherever a string of the collateral differs', () => {
-    for (const [field, text] of Object.entries(tdx.collateral!)) {
+    for (const [field, text] of Object.entries(tdx.collateral as Collateral)) {
       const step = Math.max(1, Math.floor(text.length / 24));
       for (let position = 0; position < text.length; position += step) {
         const swapped = text[position] === '1' ? '2' : '1';
@@ -182,15 +189,15 @@ describe('changed evidence', () => {
       if (text.includes('\n')) refuses(field, text + text);
     }
     function refuses(field: string, changed: string) {
-      const collateral = { ...tdx.collateral!, [field]: changed };
+      const collateral = { ...tdx.collateral, [field]: changed };
       expect(codeOf({ ...tdx, collateral }, at), `${field} ${changed.length}`).not.toBe('ok');
     }
   }, 60_000);
 
   it('is refused with a field more or less, or of another type', () => {
     const codeWith = (collateral: unknown) => codeOf({ ...tdx, collateral: collateral as Evidence['collateral'] }, at);
-    for (const field of Object.keys(tdx.collateral!)) {
-      const { [field as 'pck_crl']: _, ...rest } = tdx.collateral!;
+    for (const field of Object.keys(tdx.collateral)) {
+      const { [field as 'pck_crl']: _, ...rest } = tdx.collateral;
       expect(codeWith(rest)).toBe('collateral_malformed');
       expect(codeWith({ ...tdx.collateral, [field]: null })).toBe('collateral_malformed');
     }
@@ -199,7 +206,7 @@ describe('changed evidence', () => {
   });
 
   it('gets an answer, whatever it is', () => {
-    const fields = Object.keys(tdx.collateral!) as (keyof NonNullable<Evidence['collateral']>)[];
+    const fields = Object.keys(tdx.collateral) as (keyof Collateral)[];
     const junk = fc.oneof(
       fc.string(),
       fc.json(),
@@ -207,7 +214,7 @@ describe('changed evidence', () => {
     );
     fc.assert(
       fc.property(fc.constantFrom(...fields), junk, (field, text) => {
-        expect(codeOf({ ...tdx, collateral: { ...tdx.collateral!, [field]: text } }, at)).not.toBe('ok');
+        expect(codeOf({ ...tdx, collateral: { ...tdx.collateral, [field]: text } }, at)).not.toBe('ok');
       }),
       { numRuns: 200 },
     );
@@ -220,16 +227,16 @@ describe('changed evidence', () => {
       }),
       { numRuns: 50 },
     );
-    const qe_identity = JSON.stringify({ ...JSON.parse(tdx.collateral!.qe_identity), tcbLevels: null });
-    expect(codeOf({ ...tdx, collateral: { ...tdx.collateral!, qe_identity } }, at)).toBe('collateral_malformed');
+    const qe_identity = JSON.stringify({ ...JSON.parse(tdx.collateral.qe_identity), tcbLevels: null });
+    expect(codeOf({ ...tdx, collateral: { ...tdx.collateral, qe_identity } }, at)).toBe('collateral_malformed');
   }, 30_000);
 
   it('has one canonical form', () => {
-    expect(canonicalCollateral(tdx.collateral!)).toEqual(tdx.collateral);
+    expect(canonicalCollateral(tdx.collateral)).toEqual(tdx.collateral);
     const loose = {
-      ...tdx.collateral!,
-      pck_crl: tdx.collateral!.pck_crl.toUpperCase(),
-      tcb_info_issuer_chain: tdx.collateral!.tcb_info_issuer_chain.replaceAll('\n', '\r\n').trim(),
+      ...tdx.collateral,
+      pck_crl: tdx.collateral.pck_crl.toUpperCase(),
+      tcb_info_issuer_chain: tdx.collateral.tcb_info_issuer_chain.replaceAll('\n', '\r\n').trim(),
     };
     expect(canonicalCollateral(loose)).toEqual(tdx.collateral);
     expect(canonicalQuote(tdx.quote)).toEqual(tdx.quote);

@@ -1,30 +1,34 @@
 // Verification of hardware evidence (DESIGN §6): a quote, its collateral and event log against a policy. Called by the
 // verification pool, by `aegisd verify` and, in browsers, by the client library: pure, synchronous (about 20 ms), without
 // clock. Promises: an `ok` names a root that the policy trusts, every signature under it was checked, and no byte of quote,
-// collateral or log can be changed without a refusal, so evidence must come in its canonical form (`canonicalQuote`,
-// `canonicalCollateral`, `canonicalEventLog`). @phala/dcap-qvl checks signatures and TCB levels; what it leaves out is
-// checked here and in collateral.ts.
+// collateral or log can be changed without a refusal, so evidence must come in its canonical form. intel.ts judges TDX and
+// SGX quotes, amd.ts SEV-SNP reports, requirement.ts what the policy asks of either; check.ts names the checks.
 import { sha256 } from '@noble/hashes/sha2.js';
-import { extractCerts } from '@phala/dcap-qvl/src/utils.js';
-import { QuoteVerifier } from '@phala/dcap-qvl/src/verify.js';
-import { readChain, writePem } from './certificate.ts';
-import { type Checked, Collateral, checkCollateral, type EvidenceCode, Refused, refuse } from './collateral.ts';
+import { judgeSnp } from './amd.ts';
+import { type AmdCollateral, isSelfSigned, type Product, readAmdChain } from './amdchain.ts';
+import { isIssuedBy } from './certificate.ts';
+import { type EvidenceCode, Refused, refuse } from './check.ts';
+import type { Collateral } from './collateral.ts';
 import { equal, hex } from './encoding.ts';
-import { type Replay, replay } from './eventlog.ts';
-import { type ReportField, readQuote, reportField, type TdxQuote } from './tdx.ts';
+import { judgeIntel, readPckChain } from './intel.ts';
+import { readQuote } from './intelquote.ts';
+import { requireContent, requireFresh, requireLog, requireStatus } from './requirement.ts';
 
-export type QuoteType = 'TDX' | 'SEV-SNP' | 'SGX';
+export const QUOTE_TYPES = ['TDX', 'SEV-SNP', 'SGX'] as const;
+export type QuoteType = (typeof QUOTE_TYPES)[number];
 
 export interface Evidence {
   readonly quote_type: QuoteType;
+  /** Canonical: `canonicalQuote` (intelquote.ts), `canonicalSnpReport` (snp.ts). */
   readonly quote: Uint8Array;
   /** Canonical (eventlog.ts); null where the platform keeps none. */
   readonly event_log: string | null;
-  readonly collateral: Collateral | null;
+  /** Intel's for TDX and SGX, AMD's for SEV-SNP. */
+  readonly collateral: Collateral | AmdCollateral | null;
 }
 
 /** TDX: build-time measurement of the guest and its four run-time registers, 48 bytes each in 0x-hex. */
-export interface Measurements {
+export interface TdxMeasurements {
   readonly mrtd: string;
   readonly rtmr0: string;
   readonly rtmr1: string;
@@ -32,18 +36,87 @@ export interface Measurements {
   readonly rtmr3: string;
 }
 
+/** SGX: the enclave and who signed it, 32 bytes each in 0x-hex, with the signer's numbers for product and version. */
+export interface SgxMeasurements {
+  readonly mrenclave: string;
+  readonly mrsigner: string;
+  readonly isv_prod_id: number;
+  readonly isv_svn: number;
+}
+
+/** SEV-SNP: launch measurement (48 bytes), what the host said of it (32), and what its id block says. */
+export interface SnpMeasurements {
+  readonly measurement: string;
+  readonly host_data: string;
+  readonly family_id: string;
+  readonly image_id: string;
+  readonly guest_svn: number;
+}
+
+export type Measurements = TdxMeasurements | SgxMeasurements | SnpMeasurements;
+
+/** Everything that a policy can name of an enclave, by name: the measurements and more. */
+export type Claims = Readonly<Record<string, string | number>>;
+
+/** What an enclave must be: each name is a claim, or a claim that is a number with `_min` behind it. */
+export type AllowedEnclave = Readonly<Record<string, string | number>>;
+
 export interface EvidencePolicy {
-  /** DER of the root certificates to trust. */
+  /** DER of the root certificates to trust, or their SHA-256 (32 bytes). */
   readonly roots: readonly Uint8Array[];
   readonly now_ms: number;
   /** TCB statuses to accept: `UpToDate` at least. */
   readonly tcb_statuses: readonly string[];
+  /** Any where left out. */
+  readonly quote_types?: readonly QuoteType[];
+  /** Security advisories to accept, by id; any where left out. */
+  readonly advisories?: readonly string[];
+  /** How old the oldest part of the collateral may be. */
+  readonly collateral_age_max_ms?: number;
+  /** Whether a report needs AMD's revocation list; `required` where left out. */
+  readonly amd_crl?: 'required' | 'if_present';
+  /** The least firmware versions by AMD's product. */
+  readonly snp_tcb_min?: Readonly<Partial<Record<Product, SnpTcb>>>;
   /** 64 bytes; any where left out. */
   readonly report_data?: Uint8Array;
   /** One entry must agree in all that it names; any where left out. An empty entry agrees with nothing. */
-  readonly measurements?: readonly Partial<Measurements>[];
-  /** sha256 of allowed compose files, 0x-hex; needs an event log. */
+  readonly measurements?: readonly AllowedEnclave[];
+  readonly event_log?: 'required' | 'if_present';
+  /** Each must be in the log once, before `system-ready`, with this payload (0x-hex) where one is given. */
+  readonly events?: readonly { readonly event: string; readonly payload?: string }[];
+  /** dstack app ids, 0x-hex; needs an event log, as do the two below. */
+  readonly app_ids?: readonly string[];
+  /** sha256 of allowed compose files, 0x-hex. */
   readonly compose_hashes?: readonly string[];
+  /** Public keys of the KMS that may hold the keys, 0x-hex, as dstack measures them. */
+  readonly kms_roots?: readonly string[];
+}
+
+/** Parts of AMD's TCB version. */
+export interface SnpTcb {
+  readonly boot_loader?: number;
+  readonly tee?: number;
+  readonly snp?: number;
+  readonly microcode?: number;
+  /** From Turin on. */
+  readonly fmc?: number;
+}
+
+/** What a platform's judge finds, before the policy's content is asked for. */
+export interface Genuine {
+  readonly status: string;
+  /** Whether the vendor says how good these versions are. */
+  readonly rated: boolean;
+  readonly advisory_ids: string[];
+  readonly report_data: Uint8Array;
+  readonly measurements: Measurements;
+  readonly claims: Claims;
+  /** RTMR0-3, where there are any. */
+  readonly registers: readonly Uint8Array[] | null;
+  readonly root: Uint8Array;
+  readonly platform_id: string;
+  readonly issued_ms: number | null;
+  readonly not_after_ms: number;
 }
 
 export interface VerifiedEvidence {
@@ -53,13 +126,14 @@ export interface VerifiedEvidence {
   /** 64 bytes. */
   readonly report_data: Uint8Array;
   readonly measurements: Measurements;
+  readonly claims: Claims;
   /** 0x-hex, from the event log; null without one. */
   readonly compose_hash: string | null;
   /** 0x-hex of the root certificate's SHA-256. */
   readonly root_sha256: string;
-  /** The root isn't Intel's. */
+  /** The root isn't Intel's or AMD's. */
   readonly simulated: boolean;
-  /** 0x-hex PPID: two quotes with the same one come from one machine. */
+  /** 0x-hex PPID or chip id: two quotes with the same one come from one machine. */
   readonly platform_id: string;
   /** When the collateral ends. */
   readonly collateral_not_after_ms: number;
@@ -84,193 +158,102 @@ export const INTEL_ROOT_DER: Uint8Array = Uint8Array.fromBase64(
     'UGOdRQ7cvqRXaqI=',
 );
 
+/** SHA-256 of AMD's root keys ARK-Milan, ARK-Genoa and ARK-Turin (DER), as the KDS serves them. */
+export const AMD_ROOTS_SHA256: readonly Uint8Array[] = [
+  '69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd',
+  '4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1',
+  '1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a',
+].map((digest) => Uint8Array.fromHex(digest));
+
+/** What a policy trusts where it names no roots: makers of hardware. */
+export const HARDWARE_ROOTS: readonly Uint8Array[] = [INTEL_ROOT_DER, ...AMD_ROOTS_SHA256];
+
+export function isHardwareRoot(root: Uint8Array): boolean {
+  return isAmong(root, HARDWARE_ROOTS);
+}
+
 /** Checks everything but expected content first, so that a content code means: genuine, but not what was asked for. */
 export function verifyEvidence(evidence: Evidence, policy: EvidencePolicy): VerifiedEvidence | RefusedEvidence {
+  return outcome(() => verify(evidence, policy));
+}
+
+/**
+ * The root that evidence itself claims, for a reader who names none. It is signed by itself, so that not a bit of it is free.
+ *
+ * @returns its DER
+ */
+export function claimedRoot({
+  quote_type,
+  quote,
+  collateral,
+}: Evidence): { ok: true; der: Uint8Array } | RefusedEvidence {
+  return outcome(() => {
+    const certificate = quote_type === 'SEV-SNP' ? amdRoot(collateral) : intelRoot(quote);
+    if (certificate === null) throw new Refused('chain_invalid', 'the root certificate is not signed by itself');
+    return { ok: true, der: certificate };
+  });
+}
+
+function amdRoot(collateral: Evidence['collateral']): Uint8Array | null {
+  if (collateral === null) throw new Refused('collateral_missing', 'a report needs the certificates of its chip');
+  if (!('certificate_chain' in collateral)) throw new Refused('collateral_malformed', "expected AMD's collateral");
+  const root = refuse('chain_malformed', 'certificate_chain', () => readAmdChain(collateral.certificate_chain))[2];
+  return isSelfSigned(root) ? root.der : null;
+}
+
+function intelRoot(quote: Uint8Array): Uint8Array | null {
+  const root = readPckChain(refuse('quote_malformed', 'quote', () => readQuote(quote)))[2]!;
+  return isIssuedBy(root, root) ? root.der : null;
+}
+
+function outcome<T>(act: () => T): T | RefusedEvidence {
   try {
-    return verify(evidence, policy);
+    return act();
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     return { ok: false, code: error.code, message: error.message };
   }
 }
 
+const JUDGES = { TDX: judgeIntel, SGX: judgeIntel, 'SEV-SNP': judgeSnp } as const;
+
 function verify(evidence: Evidence, policy: EvidencePolicy): VerifiedEvidence {
-  if (evidence.quote_type !== 'TDX') {
-    throw new Refused('unsupported_quote_type', `${evidence.quote_type} evidence can't be verified yet`);
+  const { quote_type } = evidence;
+  if (!Object.hasOwn(JUDGES, quote_type)) {
+    throw new Refused('unsupported_quote_type', `expected one of ${QUOTE_TYPES.join(', ')}`);
   }
-  // NaN and undefined would pass every comparison with a date.
-  if (!Number.isSafeInteger(policy.now_ms) || policy.now_ms < 0) {
+  if (policy.quote_types?.includes(quote_type) === false) {
+    throw new Refused('quote_type_refused', `${quote_type}, expected one of ${policy.quote_types.join(', ')}`);
+  }
+  // NaN and undefined would pass every comparison with a date, and what has no date can't be named.
+  if (!Number.isSafeInteger(policy.now_ms) || policy.now_ms < 0 || policy.now_ms > DATE_MAX_MS) {
     throw new Refused('now_invalid', 'the time to judge by is not a whole number of milliseconds');
   }
-  const quote = refuse('quote_malformed', 'quote', () => readQuote(evidence.quote));
-  const collateral = readCollateral(evidence.collateral);
-  const checked = checkCollateral(collateral, readPckChain(quote), policy.roots, policy.now_ms);
-  const platform = askDcap(evidence.quote, collateral, checked.root, policy.now_ms);
-  const { status, advisory_ids } = withModule(platform, checked, quote.report);
-  requireStatus(status, policy);
-  const log = readLog(evidence.event_log, quote.report);
-  const report_data = reportField(quote.report, 'report_data');
-  const measurements = measurementsOf(quote.report);
-  requireContent({ report_data, measurements, log }, policy);
+  const genuine = JUDGES[quote_type](evidence, policy, (root) => isAmong(root, policy.roots));
+  requireFresh(genuine, policy);
+  requireStatus(genuine, policy);
+  const log = requireLog(evidence.event_log, genuine, policy);
+  requireContent(genuine, log, policy);
+  const { status, advisory_ids, report_data, measurements, claims, platform_id } = genuine;
   return {
     ok: true,
     status,
     advisory_ids,
     report_data,
     measurements,
+    claims,
     compose_hash: log?.compose_hash ? hex(log.compose_hash) : null,
-    root_sha256: hex(sha256(checked.root)),
-    simulated: !equal(checked.root, INTEL_ROOT_DER),
-    platform_id: hex(checked.ppid),
-    collateral_not_after_ms: checked.not_after_ms,
+    root_sha256: hex(sha256(genuine.root)),
+    simulated: !isHardwareRoot(genuine.root),
+    platform_id,
+    collateral_not_after_ms: genuine.not_after_ms,
   };
 }
 
-function readCollateral(collateral: unknown): Collateral {
-  if (collateral === null) throw new Refused('collateral_missing', 'a TDX quote needs collateral');
-  const parsed = Collateral.safeParse(collateral);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw new Refused('collateral_malformed', `collateral.${issue?.path.join('.')}: ${issue?.message}`);
-}
+/** ECMA-262 §21.4.1.1. */
+const DATE_MAX_MS = 8.64e15;
 
-/** Leaf, CA and root from the quote, in the one PEM text that Intel's library writes, closing NUL included. */
-function readPckChain(quote: TdxQuote) {
-  return refuse('chain_malformed', 'PCK chain of the quote', () => {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(quote.pck_chain);
-    if (!text.endsWith('\0')) throw new SyntaxError('the PEM text does not end with a NUL');
-    return readChain(text.slice(0, -1), 3);
-  });
-}
-
-/** dcap-qvl's refusals by the beginning of their text, since it has no codes. */
-const DCAP_CODES: readonly (readonly [prefix: string, code: EvidenceCode])[] = [
-  ['Failed to decode', 'collateral_malformed'],
-  ['TCBInfo expired', 'collateral_expired'],
-  ['TCBInfo issue date', 'collateral_expired'],
-  ['QE Identity expired', 'collateral_expired'],
-  ['QE Identity issue date', 'collateral_expired'],
-  ['Signature is invalid for tcb_info', 'tcb_info_signature_invalid'],
-  ['Signature is invalid for qe_identity', 'qe_identity_signature_invalid'],
-  ['Signature is invalid for qe_report', 'qe_report_signature_invalid'],
-  ['QE report hash mismatch', 'qe_binding_invalid'],
-  ['QE ', 'qe_identity_mismatch'],
-  ['Unsupported QE Identity', 'qe_identity_mismatch'],
-  ['ISV enclave report signature', 'quote_signature_invalid'],
-  ['Fmspc mismatch', 'platform_mismatch'],
-  ['No matching TCB level', 'tcb_level_missing'],
-  ['TCB status is invalid', 'tcb_revoked'],
-  ['Debug mode is enabled', 'debug_enabled'],
-  ['Reserved bits in TD attributes', 'attributes_refused'],
-  ['SEPT_VE_DISABLE', 'attributes_refused'],
-  ['Certificate is revoked', 'certificate_revoked'],
-  ['Certificate is expired', 'certificate_expired'],
-];
-
-function askDcap(quote: Uint8Array, collateral: Collateral, root: Uint8Array, now_ms: number): Status {
-  try {
-    const [anchor] = extractCerts(writePem([root]));
-    const { status, advisory_ids } = QuoteVerifier.newWithRootCa(anchor!).verify(quote, collateral, now_ms / 1000);
-    return { status, advisory_ids };
-  } catch (cause) {
-    // A point off the curve and the like surface as errors of any class: all of them mean that the quote doesn't verify.
-    const message = cause instanceof Error ? cause.message : 'dcap-qvl failed';
-    const code = DCAP_CODES.find(([prefix]) => message.startsWith(prefix))?.[1];
-    throw new Refused(code ?? 'quote_refused', message);
-  }
-}
-
-interface Status {
-  readonly status: string;
-  readonly advisory_ids: string[];
-}
-
-/**
- * The TDX module's own identity and TCB level, which dcap-qvl leaves out (Intel PCS API v4, "TDX TCB info": module version
- * in byte 1 of TEE_TCB_SVN, its SVN in byte 0).
- */
-function withModule(platform: Status, { tcb_info }: Checked, report: Uint8Array): Status {
-  const [svn, version] = reportField(report, 'tee_tcb_svn') as Uint8Array & [number, number];
-  const id = `TDX_${version.toString(16).padStart(2, '0').toUpperCase()}`;
-  const identity = version === 0 ? undefined : tcb_info.tdxModuleIdentities.find((entry) => entry.id === id);
-  if (version !== 0 && identity === undefined)
-    throw new Refused('tdx_module_refused', `tcb_info knows no module ${id}`);
-  const expected = identity ?? tcb_info.tdxModule;
-  const mask = Uint8Array.fromHex(expected.attributesMask);
-  const attributes = reportField(report, 'seam_attributes').map((byte, i) => byte & mask[i]!);
-  if (reportField(report, 'mr_signer_seam').toHex() !== expected.mrsigner.toLowerCase()) {
-    throw new Refused('tdx_module_refused', 'mrSignerSeam is not the signer of the TDX module in tcb_info');
-  }
-  if (
-    !equal(
-      attributes,
-      Uint8Array.fromHex(expected.attributes).map((byte, i) => byte & mask[i]!),
-    )
-  ) {
-    throw new Refused('tdx_module_refused', 'seamAttributes are not those of the TDX module in tcb_info');
-  }
-  if (identity === undefined) return platform;
-  const level = identity.tcbLevels.find((entry) => svn >= entry.tcb.isvsvn);
-  if (level === undefined) throw new Refused('tcb_level_missing', `module ${id} has no TCB level for SVN ${svn}`);
-  return {
-    status: converge(platform.status, level.tcbStatus),
-    advisory_ids: [...new Set([...platform.advisory_ids, ...level.advisoryIDs])],
-  };
-}
-
-/** As Intel's library merges a module's level into the platform's. */
-function converge(platform: string, module: string): string {
-  if (module === 'UpToDate') return platform;
-  if (module !== 'OutOfDate') throw new Refused('tcb_revoked', `TCB status of the TDX module is ${module}`);
-  if (platform === 'UpToDate' || platform === 'SWHardeningNeeded') return 'OutOfDate';
-  return platform.startsWith('Configuration') ? 'OutOfDateConfigurationNeeded' : platform;
-}
-
-function requireStatus(status: string, policy: EvidencePolicy): void {
-  if (policy.tcb_statuses.includes(status)) return;
-  throw new Refused('tcb_status_refused', `TCB status ${status}, expected one of ${policy.tcb_statuses.join(', ')}`);
-}
-
-function readLog(event_log: string | null, report: Uint8Array): Replay | null {
-  if (event_log === null) return null;
-  const log = refuse('event_log_malformed', 'event_log', () => replay(event_log));
-  REGISTERS.forEach((register, i) => {
-    if (!equal(log.registers[i]!, reportField(report, register))) {
-      throw new Refused('event_log_mismatch', `event_log does not lead to ${register.toUpperCase()} of the quote`);
-    }
-  });
-  return log;
-}
-
-const REGISTERS = ['rtmr0', 'rtmr1', 'rtmr2', 'rtmr3'] as const satisfies readonly ReportField[];
-
-function measurementsOf(report: Uint8Array): Measurements {
-  const field = (name: ReportField) => hex(reportField(report, name));
-  return {
-    mrtd: field('mrtd'),
-    rtmr0: field('rtmr0'),
-    rtmr1: field('rtmr1'),
-    rtmr2: field('rtmr2'),
-    rtmr3: field('rtmr3'),
-  };
-}
-
-function requireContent(
-  found: { report_data: Uint8Array; measurements: Measurements; log: Replay | null },
-  policy: EvidencePolicy,
-): void {
-  if (policy.report_data !== undefined && !equal(found.report_data, policy.report_data)) {
-    throw new Refused('report_data_mismatch', 'the quote attests other report data than expected');
-  }
-  if (policy.measurements !== undefined && !policy.measurements.some((entry) => agrees(entry, found.measurements))) {
-    throw new Refused('measurements_refused', `no allowed entry has MRTD ${found.measurements.mrtd} and these RTMRs`);
-  }
-  if (policy.compose_hashes === undefined) return;
-  const hash = found.log?.compose_hash ? hex(found.log.compose_hash) : 'none';
-  if (!policy.compose_hashes.includes(hash)) throw new Refused('compose_hash_refused', `compose hash ${hash}`);
-}
-
-function agrees(allowed: Partial<Measurements>, found: Measurements): boolean {
-  const named = Object.entries(allowed) as [keyof Measurements, string][];
-  return named.length > 0 && named.every(([name, value]) => found[name] === value);
+function isAmong(root: Uint8Array, roots: readonly Uint8Array[]): boolean {
+  const digest = sha256(root);
+  return roots.some((trusted) => equal(trusted, trusted.length === digest.length ? digest : root));
 }

@@ -2,44 +2,68 @@
 // writes it with `attest`, verifiers take it apart with `readAttestation` and judge the evidence anew: nothing that
 // `attest` adds is believed, `disagreement` compares it with what the evidence yields.
 import { z } from 'zod';
+import { AmdCollateral } from './amdchain.ts';
 import { Collateral } from './collateral.ts';
-import { base64, base64UpTo, Counter, Digest, fromBase64, hex, hexOf, Timestamp } from './encoding.ts';
-import type { Evidence, RefusedEvidence, VerifiedEvidence } from './evidence.ts';
+import { base64, base64UpTo, Counter, Digest, fromBase64, hex, hexOf, Timestamp, uint } from './encoding.ts';
+import { type Evidence, QUOTE_TYPES, type RefusedEvidence, type VerifiedEvidence } from './evidence.ts';
 import { Keyset } from './keyset.ts';
 
 export const PROVIDERS = ['simulator', 'tsm', 'sgx', 'dstack'] as const;
 export type ProviderName = (typeof PROVIDERS)[number];
 
-export const QUOTE_TYPES = ['TDX', 'SEV-SNP', 'SGX'] as const;
-
 const Register = hexOf(48);
 
-export const Measurements = z.strictObject({
-  mrtd: Register,
-  rtmr0: Register,
-  rtmr1: Register,
-  rtmr2: Register,
-  rtmr3: Register,
+/** By the type of the quote; which of them it is must follow from it, so `disagreement` compares names too. */
+export const Measurements = z.union([
+  z.strictObject({ mrtd: Register, rtmr0: Register, rtmr1: Register, rtmr2: Register, rtmr3: Register }),
+  z.strictObject({ mrenclave: hexOf(32), mrsigner: hexOf(32), isv_prod_id: uint(16), isv_svn: uint(16) }),
+  z.strictObject({
+    measurement: Register,
+    host_data: hexOf(32),
+    family_id: hexOf(16),
+    image_id: hexOf(16),
+    guest_svn: uint(32),
+  }),
+]);
+
+const Outcome = z.strictObject({
+  verified: z.boolean(),
+  status: z.string().max(64).describe('TCB status, or the code of the check that failed'),
+  advisory_ids: z.array(z.string().max(64)).max(256),
+  checked_at: Timestamp,
 });
+
+const EvidenceFields = z.strictObject({
+  provider: z.enum(PROVIDERS),
+  quote_type: z.enum(QUOTE_TYPES),
+  quote: base64UpTo(16_384),
+  event_log: z.string().max(1_048_576).nullable(),
+  collateral: z.union([Collateral, AmdCollateral]).nullable(),
+  report_data: Digest,
+  measurements: Measurements,
+  simulated: z.boolean(),
+});
+
+const EnclaveName = z.string().min(1).max(128).nullable();
+
+export const Redundancy = z
+  .strictObject({
+    role: z.literal('quote').describe('The second platform quotes the same head, and vouches for no more.'),
+    independent: z.boolean().describe('Whether the evidence shows another machine than that of the first quote.'),
+    worker_id: EnclaveName.describe("The operator's name for it."),
+    enclave_id: EnclaveName,
+    ...EvidenceFields.shape,
+    phala_verification: Outcome,
+  })
+  .meta({ id: 'Redundancy' });
+export type Redundancy = z.output<typeof Redundancy>;
 
 export const Attestation = z
   .strictObject({
-    provider: z.enum(PROVIDERS),
-    quote_type: z.enum(QUOTE_TYPES),
-    quote: base64UpTo(16_384),
-    event_log: z.string().max(1_048_576).nullable(),
-    collateral: Collateral.nullable(),
+    ...EvidenceFields.shape,
     not_after_ms: Counter,
-    report_data: Digest,
-    measurements: Measurements,
-    simulated: z.boolean(),
-    aegis_verification: z.strictObject({
-      verified: z.boolean(),
-      status: z.string().max(64).describe('TCB status, or the code of the check that failed'),
-      advisory_ids: z.array(z.string().max(64)).max(256),
-      checked_at: Timestamp,
-    }),
-    phala_redundancy: z.null(),
+    aegis_verification: Outcome,
+    phala_redundancy: Redundancy.nullable().describe("The second platform's, where `providers` of the seal is 3."),
   })
   .meta({ id: 'Attestation' });
 export type Attestation = z.output<typeof Attestation>;
@@ -78,23 +102,31 @@ export function attest(
   checked_at: string,
 ): Attestation {
   return {
+    ...evidenceFields(evidence, verification),
+    not_after_ms,
+    aegis_verification: outcome(verification, checked_at),
+    phala_redundancy: null,
+  };
+}
+
+/** Evidence as it is published, in an attestation or beside it. */
+export function evidenceFields(evidence: Evidence, verification: VerifiedEvidence): z.output<typeof EvidenceFields> {
+  return {
     provider: providerOf(evidence, verification.simulated),
     quote_type: evidence.quote_type,
     quote: base64(evidence.quote),
     event_log: evidence.event_log,
     collateral: evidence.collateral,
-    not_after_ms,
     report_data: hex(verification.report_data),
     measurements: { ...verification.measurements },
     simulated: verification.simulated,
-    aegis_verification: {
-      verified: verification.ok,
-      status: verification.status,
-      advisory_ids: [...verification.advisory_ids],
-      checked_at,
-    },
-    phala_redundancy: null,
   };
+}
+
+/** What came of verifying it. */
+export function outcome(verification: VerifiedEvidence, checked_at: string): z.output<typeof Outcome> {
+  const { ok, status, advisory_ids } = verification;
+  return { verified: ok, status, advisory_ids: [...advisory_ids], checked_at };
 }
 
 /** The evidence alone. @throws {SyntaxError} when `quote` is not canonical base64 */
@@ -120,13 +152,18 @@ export function disagreement(
 ): (typeof RECOMPUTED)[number] | undefined {
   const { verified, status } = attestation.aegis_verification;
   if (!found.ok) return 'aegis_verification';
-  const { measurements } = attestation;
-  const names = Object.keys(found.measurements) as (keyof typeof measurements)[];
   if (attestation.provider !== providerOf(attestation, found.simulated)) return 'provider';
   if (attestation.report_data !== hex(found.report_data)) return 'report_data';
-  if (names.some((name) => measurements[name] !== found.measurements[name])) return 'measurements';
+  if (otherMeasurement(attestation, found) !== undefined) return 'measurements';
   if (attestation.simulated !== found.simulated) return 'simulated';
   return verified && status === found.status ? undefined : 'aegis_verification';
+}
+
+/** The name of the first measurement that isn't what the evidence yields. */
+export function otherMeasurement(attestation: Attestation, found: VerifiedEvidence): string | undefined {
+  const said: Readonly<Record<string, string | number>> = { ...attestation.measurements };
+  const measured: Readonly<Record<string, string | number>> = { ...found.measurements };
+  return Object.keys({ ...measured, ...said }).find((name) => said[name] !== measured[name]);
 }
 
 /** Evidence itself tells which provider it can come from, so the name in a file can't be another. */

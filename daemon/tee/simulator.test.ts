@@ -8,7 +8,13 @@ import { readCertificate, writePckChain, writePem } from '../../actors/certifica
 import { type Collateral, canonicalCollateral } from '../../actors/collateral.ts';
 import { bits, integer, readBits, readElement, readElements, readInteger, sequence } from '../../actors/der.ts';
 import { base64, concat, hex, uintBytes } from '../../actors/encoding.ts';
-import { type Evidence, type EvidencePolicy, INTEL_ROOT_DER, verifyEvidence } from '../../actors/evidence.ts';
+import {
+  type Evidence,
+  type EvidencePolicy,
+  INTEL_ROOT_DER,
+  type TdxMeasurements,
+  verifyEvidence,
+} from '../../actors/evidence.ts';
 import { Attestation, attest, disagreement, readAttestation } from '../../actors/quote.ts';
 import { canonicalQuote, type ReportField, readQuote, writeQuote } from '../../actors/tdx.ts';
 import { evidence as evidenceJob } from '../../workers/evidence.ts';
@@ -209,7 +215,8 @@ describe('attestation', () => {
   });
 
   it('is refused when a leaf that the evidence determines is another', () => {
-    const { aegis_verification, measurements } = attestation;
+    const { aegis_verification } = attestation;
+    const measurements = attestation.measurements as TdxMeasurements;
     const judge = (changed: Partial<Attestation>) => disagreement({ ...attestation, ...changed }, found);
     expect(judge({ provider: 'tsm' })).toBe('provider');
     expect(judge({ report_data: `0x${'00'.repeat(64)}` })).toBe('report_data');
