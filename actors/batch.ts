@@ -17,8 +17,10 @@ import {
   uintBytes,
 } from './encoding.ts';
 import { AssetRefs, CIPHERTEXT_BYTES_MAX, RiskLevel, SCHEMES, TxId } from './envelope.ts';
+import { CATEGORIES, ERAS } from './indicator.ts';
 import { Keyset } from './keyset.ts';
 import { Attestation } from './quote.ts';
+import { RECOMMENDATIONS } from './recommendation.ts';
 import { Head, ML_DSA_SIGNATURE_BYTES, SealSignatures } from './seal.ts';
 import { rootOf } from './tree.ts';
 
@@ -106,9 +108,11 @@ export type SlhDsaSignature = z.output<typeof SlhDsaSignature>;
 
 export const RiskAssessment = z.strictObject({
   score: RiskLevel,
-  recommendation: z.enum(['continue', 'monitor_closely', 'schedule_rotation', 'emergency_rotation']),
-  category_breakdown: z.array(z.strictObject({ category: z.string().max(64), score: RiskLevel })).max(12),
-  current_era: z.enum(['pre_quantum', 'nisq', 'fault_tolerant']),
+  recommendation: z.enum(RECOMMENDATIONS),
+  category_breakdown: z
+    .array(z.strictObject({ category: z.enum(CATEGORIES), score: RiskLevel, indicator_count: Counter }))
+    .max(CATEGORIES.length),
+  current_era: z.enum(ERAS),
   timestamp: Timestamp,
 });
 export type RiskAssessment = z.output<typeof RiskAssessment>;

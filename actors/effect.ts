@@ -4,8 +4,8 @@
 import { type AnyStateMachine, type EventFromLogic, initialTransition, transition } from 'xstate';
 
 export interface Effect {
-  readonly kind: 'open' | 'sign' | 'seal';
-  /** What it is for: a height for `open` and `sign`, a size of the log for `seal`. */
+  readonly kind: 'open' | 'sign' | 'seal' | 'protect';
+  /** What it is for: a height for `open` and `sign`, a size of the log for `seal`, an act of the risk score for `protect`. */
   readonly subject: number;
 }
 

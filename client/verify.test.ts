@@ -108,7 +108,7 @@ const UNSIGNED = [
   'attestation.aegis_verification.advisory_ids',
   'attestation.aegis_verification.checked_at',
   'risk_assessment.category_breakdown',
-  'risk_assessment.category_breakdown[].category',
+  'risk_assessment.category_breakdown[].indicator_count',
   'risk_assessment.category_breakdown[].score',
   'risk_assessment.timestamp',
   'transactions[].tx_id',

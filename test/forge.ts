@@ -189,8 +189,8 @@ export async function makeSigned(enclave: Enclave, settings: BatchSettings = {})
       score: 1_234,
       recommendation: 'continue',
       category_breakdown: [
-        { category: 'digital_signatures', score: 1_000 },
-        { category: 'hash_reversal', score: 234 },
+        { category: 'digital_signatures', score: 1_000, indicator_count: 2 },
+        { category: 'hash_reversal', score: 234, indicator_count: 1 },
       ],
       current_era: 'nisq',
       timestamp: timestamp(NOW_MS - 500),
