@@ -26,6 +26,12 @@ export const Measurements = z.union([
   }),
 ]);
 
+/** What tells one enclave from another: MRTD, MRENCLAVE or the launch measurement. */
+export function identityOf(measurements: z.output<typeof Measurements>): string {
+  if ('mrtd' in measurements) return measurements.mrtd;
+  return 'mrenclave' in measurements ? measurements.mrenclave : measurements.measurement;
+}
+
 const Outcome = z.strictObject({
   verified: z.boolean(),
   status: z.string().max(64).describe('TCB status, or the code of the check that failed'),

@@ -2,7 +2,7 @@
 // sentence that a human reads. verify.ts makes verdicts, content.ts and proof.ts the failures in them, `aegisd verify`
 // prints them. Codes are stable: scripts may depend on them.
 import type { BatchFile } from '../actors/batch.ts';
-import type { EvidenceCode } from '../actors/collateral.ts';
+import type { EvidenceCode } from '../actors/check.ts';
 import type { VerificationPolicy } from './policy.ts';
 
 /** In the order in which they are made: what costs little comes first, and nothing is judged before its parts are. */

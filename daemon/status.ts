@@ -1,7 +1,7 @@
 // What the daemon says of itself: `/sequencer/status` under the names that dashboards of the upstream know, with ours
 // beside, and `/ready` with reasons. Plain functions over what the rooms expose.
 import { z } from 'zod';
-import type { Attestation } from '../actors/quote.ts';
+import { type Attestation, identityOf } from '../actors/quote.ts';
 import type { Config } from '../config/schema.ts';
 import type { ActiveEpoch } from './epochs.ts';
 import { meta } from './records.ts';
@@ -40,7 +40,7 @@ export const Status = z
       ordered_queue: z.int().describe('Batches ordered but not signed yet.'),
       batch_count: z.int().describe('Batches that are signed.'),
       tee_platform: z.string(),
-      mrenclave: z.string().nullable().describe('MRTD of the newest verified quote.'),
+      mrenclave: z.string().nullable().describe('MRTD, MRENCLAVE or launch measurement of the newest verified quote.'),
       simulated: z.boolean(),
       draining: z.boolean(),
       ordering_mode: z.string(),
@@ -88,7 +88,7 @@ export function status(view: View): Status {
       ordered_queue: heights.cut - heights.signed,
       batch_count: heights.signed,
       tee_platform: provider.providerName,
-      mrenclave: attestation?.measurements.mrtd ?? null,
+      mrenclave: attestation === undefined ? null : identityOf(attestation.measurements),
       simulated: provider.simulated,
       draining: view.draining,
       ordering_mode: view.config.ordering.mode,

@@ -10,7 +10,8 @@ import type { BatchFile } from '../actors/batch.ts';
 import { writePem } from '../actors/certificate.ts';
 import { base64, fromHex, hex } from '../actors/encoding.ts';
 import { canonicalEventLog } from '../actors/eventlog.ts';
-import { canonicalQuote, readQuote, reportField } from '../actors/tdx.ts';
+import { canonicalQuote, readQuote } from '../actors/intelquote.ts';
+import { type ReportField, reportField } from '../actors/tdx.ts';
 import { verifyBatch } from '../client/verify.ts';
 import { recover } from '../docs/ethereum.mjs';
 import { verify as verifyAgain } from '../docs/verify.mjs';
@@ -148,8 +149,7 @@ describe('two verifiers', () => {
     const real = JSON.parse(readFileSync(new URL('quote-report.json', folder), 'utf8')) as Record<string, string>;
     const quote = canonicalQuote(Uint8Array.fromHex(real.quote!));
     const { report } = readQuote(quote);
-    const register = (name: keyof NonNullable<BatchFile['attestation']>['measurements']) =>
-      hex(reportField(report, name));
+    const register = (name: ReportField) => hex(reportField(report, name));
     const measurements = {
       ...{ mrtd: register('mrtd'), rtmr0: register('rtmr0'), rtmr1: register('rtmr1') },
       ...{ rtmr2: register('rtmr2'), rtmr3: register('rtmr3') },
