@@ -200,6 +200,12 @@ export const schema = table({
   }),
   seal: table({ interval_ms: integer(0, 3_600_000, 'milliseconds') }),
   quantum: table({ hybrid_ecdsa: flag() }),
+  rotation: table({
+    interval_s: integer(0, 315_360_000, 'seconds'),
+    delay_blocks: integer(0, 1_000_000, 'batches'),
+    delay_max_s: integer(1, 2_592_000, 'seconds'),
+    grace_s: integer(0, 31_536_000, 'seconds'),
+  }),
   signing: table({ engine: choice(SIGNING_ENGINES) }),
   keys: table({
     source: choice(KEY_SOURCES),

@@ -16,7 +16,7 @@ import type { OpenOutcome, OpenTask } from '../workers/open.ts';
 import { WorkerError } from '../workers/pool.ts';
 import { cut, settleOpened, settleSigned } from './batching.ts';
 import { Cutter, type CutterOptions } from './cutter.ts';
-import { EPOCH } from './epochs.ts';
+import { EPOCH } from './epoch.ts';
 import { Intake } from './intake.ts';
 import { Mempool } from './mempool.ts';
 import { batchRecord, envelopeRecord, meta, putMeta } from './records.ts';
@@ -75,14 +75,15 @@ function house(store: Store, settings: Settings, random: () => number) {
   const cutter = new Cutter({
     ...{ runtime, store, mempool, fatal, log: LOG, pool: pool as never },
     keys: () => [],
+    holds: () => false,
     options: () => settings,
     now: () => 1_000 + within(random, -500, 500),
     onRefused: () => {},
     onFault: () => {},
   });
   const intake = new Intake({
-    ...{ runtime, store, mempool, receiptKey, log: LOG },
-    active: { epoch: 1, digest: ZERO },
+    ...{ runtime, store, mempool, log: LOG },
+    receiptKey: () => receiptKey,
     options: () => ({ ...settings, retry_after_s: 1 }),
     now: () => 1,
   });
@@ -111,6 +112,7 @@ async function genesis(store: Store): Promise<void> {
     putMeta(step, 'heights', heights);
     putMeta(step, 'log', { size: 0, sealed: 0, sealing: null });
     putMeta(step, 'epoch', { active: 1 });
+    step.put('keysets', 1, { keyset: { secp256k1: null }, digest: ZERO, leaf_index: 0 });
     step.begin(EPOCH, 1, { epoch: 1 });
     step.send(EPOCH, 1, { type: 'activated' });
   });

@@ -27,6 +27,7 @@ import {
   batchRecord,
   type EnvelopeRecord,
   envelopeRecord,
+  keysetRecord,
   type Meta,
   meta,
   type OpenedRecord,
@@ -46,6 +47,7 @@ export interface CutPolicy {
   readonly ordering: OrderingPolicy;
   readonly max_transactions_per_batch: number;
   readonly open_max: number;
+  /** Whether batches may be signed with ECDSA too; the epoch must have the key. */
   readonly hybrid_ecdsa: boolean;
 }
 
@@ -71,13 +73,14 @@ export function cut(step: Step, queue: Queue, policy: CutPolicy, now_ms: number)
   const taken = fitting(order(queue.entries(), policy.ordering, height, count), BATCH_BYTES_MAX);
   if (taken.length === 0) return taken;
   const timestamp_ms = Math.max(now_ms, heights.timestamp_ms);
+  const epoch = meta(step, 'epoch').active;
+  const ecdsa = policy.hybrid_ecdsa && keysetRecord(step, epoch)!.keyset.secp256k1 !== null;
   const record: BatchRecord = {
     height,
-    epoch: meta(step, 'epoch').active,
+    epoch,
     timestamp_ms,
     ordering_mode: ORDERING_MODES.indexOf(policy.ordering.mode),
-    algorithms:
-      ALGORITHM_BIT['ML-DSA-87'] | ALGORITHM_BIT['SLH-DSA-SHA2-256s'] | (policy.hybrid_ecdsa ? ALGORITHM_BIT.ECDSA : 0),
+    algorithms: ALGORITHM_BIT['ML-DSA-87'] | ALGORITHM_BIT['SLH-DSA-SHA2-256s'] | (ecdsa ? ALGORITHM_BIT.ECDSA : 0),
     risk: unthreatened(timestamp_ms),
     places: taken.length,
     order: [],

@@ -52,6 +52,7 @@ beforeEach(async () => {
     const parent_digest = hex(new Uint8Array(64));
     putMeta(step, 'heights', { cut: 0, opened: 0, signed: 0, forgotten: 0, parent_digest, timestamp_ms: 0 });
     putMeta(step, 'epoch', { active: 1 });
+    step.put('keysets', 1, { keyset: { secp256k1: null }, digest: parent_digest, leaf_index: 0 });
     putMeta(step, 'mempool', { count: 20, next_sequence: 20 });
     for (let n = 0; n < 20; n++) {
       step.put('pending', n, pending(n));
@@ -74,6 +75,7 @@ beforeEach(async () => {
     pool: undefined as never,
     log: LOG,
     keys: () => [],
+    holds: () => false,
     options: () => ({ ...config.sequencer, ordering: config.ordering, hybrid_ecdsa: true }),
     now: () => 1,
     onRefused: () => {},

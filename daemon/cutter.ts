@@ -15,7 +15,7 @@ import { runJob } from './job.ts';
 import type { Mempool } from './mempool.ts';
 import { batchRecord, envelopeRecord, type Meta, meta, type OpenedRecord } from './records.ts';
 import type { Performer, Runtime } from './runtime.ts';
-import type { Store } from './store.ts';
+import type { Reader, Store } from './store.ts';
 
 export interface CutterOptions extends CutPolicy {
   readonly batch_interval_ms: number;
@@ -29,8 +29,11 @@ interface Modules {
   readonly mempool: Mempool;
   readonly pool: Pool;
   readonly log: Meta['genesis'];
-  readonly keys: () => readonly OpeningKeys[];
+  /** Of these epochs. */
+  readonly keys: (epochs: Iterable<number>) => readonly OpeningKeys[];
   readonly options: () => CutterOptions;
+  /** Whether a rotation waits until what was cut is sealed: asked again in the step that would cut. */
+  readonly holds: (reader: Reader) => boolean;
   readonly now: () => number;
   /** An envelope of this client's turned out to be refused. */
   readonly onRefused: (client: string) => void;
@@ -57,7 +60,7 @@ export class Cutter {
     else this.#later();
   }
 
-  /** Cuts now, whatever the interval; resolves with the height, or undefined when nothing is pending or the store can't write. */
+  /** Cuts now, whatever the interval; resolves with the height, or undefined when there is nothing to cut or it can't be done. */
   async cutNow(): Promise<number | undefined> {
     while (this.#cutting !== undefined) await this.#cutting;
     if (this.#modules.mempool.size === 0 || this.#stopped) return undefined;
@@ -106,8 +109,9 @@ export class Cutter {
   }
 
   #hasRoom(): boolean {
-    const { cut, signed } = meta(this.#modules.store, 'heights');
-    return cut - signed < this.#modules.options().in_flight_max;
+    const { store, options, holds } = this.#modules;
+    const { cut, signed } = meta(store, 'heights');
+    return cut - signed < options().in_flight_max && !holds(store);
   }
 
   #later(): void {
@@ -130,12 +134,12 @@ export class Cutter {
   }
 
   async #cut(): Promise<number | undefined> {
-    const { runtime, mempool, options, now, onFault, fatal } = this.#modules;
+    const { runtime, mempool, options, holds, now, onFault, fatal } = this.#modules;
     let taken: Pending[] = [];
     try {
       return await runtime.commit((step) => {
         const height = meta(step, 'heights').cut;
-        taken = cut(step, mempool, options(), now());
+        taken = holds(step) ? [] : cut(step, mempool, options(), now());
         mempool.take(taken);
         return taken.length === 0 ? undefined : height;
       });
@@ -168,7 +172,8 @@ export class Cutter {
         priority_fee: BigInt(priority_fee),
       };
     });
-    const task = { chain_id: BigInt(log.chain_id), keys: keys(), envelopes };
+    const wanted = envelopes.map(({ epoch }) => epoch);
+    const task = { chain_id: BigInt(log.chain_id), keys: keys(wanted), envelopes };
     const outcomes = await runJob(pool, 'open', task, signal);
     return outcomes.map((outcome) =>
       outcome.ok

@@ -1,25 +1,16 @@
-// The epochs of keys (DESIGN §5): makes the first one when the store is new, and gives the keys and the published keyset of
-// the active one. A keyset is a log entry before anything is signed under it.
-import { randomBytes } from 'node:crypto';
-import { logId, ZERO_DIGEST } from '../actors/digest.ts';
-import { hex, timestamp } from '../actors/encoding.ts';
-import { EPOCH_MACHINE_VERSION, epochMachine } from '../actors/epoch.ts';
+// The keys of every epoch that has any (DESIGN §5): the one object that whoever signs, seals, opens or wraps asks for them, by
+// the epoch that its own record names. At the start it derives them again and holds them against what was published, so that a
+// changed key source is noticed before it signs. Least privilege: an epoch in grace loses what signs, a retired one everything.
+import assert from 'node:assert';
+import { EventEmitter } from 'node:events';
+import type { OpeningKeys } from '../workers/open.ts';
+import { inGrace } from './epoch.ts';
 import { Fault } from './fault.ts';
-import { deriveEpoch, type EpochKeys, keysetOf } from './keys/keyring.ts';
+import { type Founding, foundLog } from './genesis.ts';
+import { deriveEpoch, deriveReading, type EpochKeys, keysetOf, type ReadingKeys } from './keys/keyring.ts';
 import type { KeySource } from './keys/source.ts';
-import { appendLog } from './log.ts';
-import { type KeysetRecord, keysetRecord, type Meta, meta, putMeta } from './records.ts';
-import type { MachineKind, Runtime } from './runtime.ts';
+import { type KeysetRecord, keysetRecord, type Meta, meta } from './records.ts';
 import type { Store } from './store.ts';
-
-export const EPOCH: MachineKind<typeof epochMachine> = {
-  name: 'epoch',
-  version: EPOCH_MACHINE_VERSION,
-  machine: epochMachine,
-};
-
-/** Epochs are positive: zero is the store's own key. */
-const FIRST_EPOCH = 1;
 
 export interface ActiveEpoch {
   readonly keys: EpochKeys;
@@ -27,66 +18,134 @@ export interface ActiveEpoch {
   readonly log: Meta['genesis'];
 }
 
+export interface EpochsEvents {
+  activated: [epoch: number];
+  retired: [epoch: number];
+}
+
 /**
- * Derives the active epoch and holds it against what was published, so that a changed key source is noticed before it signs.
+ * Every epoch of the store that is not retired, with its keys.
  *
- * @throws {Fault} key_source_failed when the keys are not those of the published keyset
+ * @throws {Fault} key_source_failed when the keys are not those of a published keyset; store_foreign
  */
-export async function openEpoch(modules: {
-  store: Store;
-  runtime: Runtime;
-  source: KeySource;
-  chain_id: string;
-  hybrid_ecdsa: boolean;
-  now: () => number;
-  /** Tries keys that nobody has seen yet; throws when they are no pairs. */
-  prove: (keys: EpochKeys) => Promise<void>;
-}): Promise<ActiveEpoch> {
-  const { store, source } = modules;
-  const genesis = store.get('meta', 'genesis') as Meta['genesis'] | undefined;
-  if (genesis === undefined) return makeGenesis(modules);
-  if (genesis.chain_id !== modules.chain_id) {
-    const reason = `chain.chain_id is ${modules.chain_id}, but the store was made for ${genesis.chain_id}`;
+export async function openEpochs(modules: Founding & { store: Store }): Promise<Epochs> {
+  const { store, source, chain_id } = modules;
+  if (store.get('meta', 'genesis') === undefined) {
+    const first = await foundLog(modules);
+    return new Epochs(store, [first], []);
+  }
+  const genesis = meta(store, 'genesis');
+  if (genesis.chain_id !== chain_id) {
+    const reason = `chain.chain_id is ${chain_id}, but the store was made for ${genesis.chain_id}`;
     throw new Fault({ code: 'store_foreign', path: store.folder, reason });
   }
   const { active } = meta(store, 'epoch');
-  const record = keysetRecord(store, active);
-  if (record === undefined) throw new Fault({ code: 'store_corrupt', reason: `the keyset of epoch ${active} is gone` });
-  const keys = await deriveEpoch(source, active, record.keyset.secp256k1 !== null);
-  if (keysetOf(keys, source.name, genesis, record.keyset.not_before_ms).digest !== record.digest) {
-    const reason = `it gives other keys than those published for epoch ${active}`;
-    throw new Fault({ code: 'key_source_failed', source: source.name, reason });
-  }
-  return { keys, keyset: record, log: genesis };
+  const signing = [await deriveAgain(source, published(store, active), genesis)];
+  const pending = keysetRecord(store, active + 1);
+  if (pending !== undefined) signing.push(await deriveAgain(source, pending, genesis));
+  const reading: ReadingKeys[] = [];
+  for (const epoch of inGrace(store)) reading.push(await readAgain(source, published(store, epoch)));
+  return new Epochs(store, signing, reading);
 }
 
-async function makeGenesis(modules: Parameters<typeof openEpoch>[0]): Promise<ActiveEpoch> {
-  const { runtime, store, source, chain_id, hybrid_ecdsa, now, prove } = modules;
-  const created_at_ms = now();
-  const log = { chain_id, log_id: hex(logId(chain_id, new Uint8Array(randomBytes(32)))), created_at_ms };
-  const keys = await deriveEpoch(source, FIRST_EPOCH, hybrid_ecdsa);
-  await prove(keys);
-  const { keyset, digest } = keysetOf(keys, source.name, log, created_at_ms);
-  await runtime.commit((step) => {
-    putMeta(step, 'genesis', log);
-    putMeta(step, 'mempool', { count: 0, next_sequence: 0 });
-    const parent_digest = hex(ZERO_DIGEST);
-    putMeta(step, 'heights', {
-      cut: 0,
-      opened: 0,
-      signed: 0,
-      forgotten: 0,
-      parent_digest,
-      timestamp_ms: created_at_ms,
+function published(store: Store, epoch: number): KeysetRecord {
+  const record = keysetRecord(store, epoch);
+  if (record === undefined) throw new Fault({ code: 'store_corrupt', reason: `the keyset of epoch ${epoch} is gone` });
+  return record;
+}
+
+async function deriveAgain(source: KeySource, record: KeysetRecord, log: Meta['genesis']): Promise<EpochKeys> {
+  const { epoch, secp256k1, not_before_ms } = record.keyset;
+  const keys = await deriveEpoch(source, epoch, secp256k1 !== null);
+  if (keysetOf(keys, source.name, log, not_before_ms).digest !== record.digest) throw otherKeys(source, epoch);
+  return keys;
+}
+
+async function readAgain(source: KeySource, { keyset }: KeysetRecord): Promise<ReadingKeys> {
+  const { public: found, ...keys } = await deriveReading(source, keyset.epoch);
+  for (const name of ['x_wing', 'ecies', 'names'] as const) {
+    if (found[name] !== keyset[name]) throw otherKeys(source, keyset.epoch);
+  }
+  return { ...keys, public: keyset };
+}
+
+function otherKeys(source: KeySource, epoch: number): Fault {
+  const reason = `it gives other keys than those published for epoch ${epoch}`;
+  return new Fault({ code: 'key_source_failed', source: source.name, reason });
+}
+
+function withoutSigning({ epoch, x_wing, ecies, asset, names, public: published }: EpochKeys): ReadingKeys {
+  return { epoch, x_wing, ecies, asset, names, public: published };
+}
+
+export class Epochs {
+  readonly log: Meta['genesis'];
+  readonly events = new EventEmitter<EpochsEvents>();
+  readonly #store: Store;
+  readonly #signing: Map<number, EpochKeys>;
+  readonly #reading: Map<number, ReadingKeys>;
+  #active: ActiveEpoch;
+
+  constructor(store: Store, signing: readonly EpochKeys[], reading: readonly ReadingKeys[]) {
+    this.log = meta(store, 'genesis');
+    this.#store = store;
+    this.#signing = new Map(signing.map((keys) => [keys.epoch, keys]));
+    this.#reading = new Map(reading.map((keys) => [keys.epoch, keys]));
+    this.#active = this.#readActive();
+  }
+
+  /** What is signed, sealed and attested from now on. What is in the making goes by the epoch of its own record. */
+  get active(): ActiveEpoch {
+    return this.#active;
+  }
+
+  /** What reads: of the epochs that are pending, active or in grace. Undefined once an epoch is retired. */
+  keysOf(epoch: number): ReadingKeys | undefined {
+    return this.#signing.get(epoch) ?? this.#reading.get(epoch);
+  }
+
+  /** What signs: asserts that the epoch has not been superseded. */
+  signing(epoch: number): EpochKeys {
+    const keys = this.#signing.get(epoch);
+    assert(keys !== undefined, `epoch ${epoch} signs no more`);
+    return keys;
+  }
+
+  /** For the opening thread, of no more epochs than its task has envelopes of. */
+  opening(wanted: Iterable<number>): OpeningKeys[] {
+    return [...new Set(wanted)].map((epoch) => {
+      const keys = this.keysOf(epoch);
+      assert(keys !== undefined, `what was admitted under epoch ${epoch} is opened before it retires`);
+      return { epoch, x_wing: keys.x_wing, ecies: keys.ecies };
     });
-    putMeta(step, 'log', { size: 0, sealed: 0, sealing: null });
-    putMeta(step, 'epoch', { active: FIRST_EPOCH });
-    step.begin(EPOCH, FIRST_EPOCH, { epoch: FIRST_EPOCH });
-    const leaf_index = appendLog(step, 'epoch', digest);
-    step.put('keysets', FIRST_EPOCH, { keyset, digest, leaf_index });
-    step.send(EPOCH, FIRST_EPOCH, { type: 'activated' });
-    const entry = { from_epoch: null, to_epoch: FIRST_EPOCH, keyset_digest: digest, leaf_index, reason: 'genesis' };
-    step.journal('rotation_executed', { ...entry, created_at: timestamp(created_at_ms) }, created_at_ms);
-  });
-  return { keys, keyset: keysetRecord(store, FIRST_EPOCH)!, log };
+  }
+
+  /** Keys of the epoch to come, before their keyset is published. */
+  add(keys: EpochKeys): void {
+    this.#signing.set(keys.epoch, keys);
+  }
+
+  /** Brings the memory in line with the store, after a commit that moved an epoch: keys that are not needed are let go. */
+  refresh(): void {
+    const { active } = meta(this.#store, 'epoch');
+    const grace = new Set(inGrace(this.#store));
+    for (const [epoch, keys] of this.#signing) {
+      if (epoch >= active) continue;
+      this.#signing.delete(epoch);
+      this.#reading.set(epoch, withoutSigning(keys));
+    }
+    const before = this.#active.keys.epoch;
+    if (active !== before) this.#active = this.#readActive();
+    for (const epoch of this.#reading.keys()) {
+      if (grace.has(epoch)) continue;
+      this.#reading.delete(epoch);
+      this.events.emit('retired', epoch);
+    }
+    if (active !== before) this.events.emit('activated', active);
+  }
+
+  #readActive(): ActiveEpoch {
+    const { active } = meta(this.#store, 'epoch');
+    return { keys: this.signing(active), keyset: published(this.#store, active), log: this.log };
+  }
 }

@@ -5,14 +5,14 @@ import { type KeyObject, sign } from 'node:crypto';
 import { receiptDigest } from '../actors/digest.ts';
 import { base64, hex } from '../actors/encoding.ts';
 import { type Envelope, identify } from '../actors/envelope.ts';
-import { admits, type EpochState } from '../actors/epoch.ts';
 import { feeGwei, NO_ASSETS, orderByHeight, type Pending } from '../actors/ordering.ts';
 import type { Receipt } from '../actors/receipt.ts';
+import { receiptEpoch } from './epoch.ts';
 import { Fault } from './fault.ts';
 import type { Mempool } from './mempool.ts';
-import { type EnvelopeRecord, envelopeRecord, type Meta, meta, putMeta } from './records.ts';
-import { machineId, type Runtime, type Step } from './runtime.ts';
-import type { Store } from './store.ts';
+import { type EnvelopeRecord, envelopeRecord, keysetRecord, type Meta, meta, putMeta } from './records.ts';
+import type { Runtime, Step } from './runtime.ts';
+import type { Reader, Store } from './store.ts';
 
 export type Admission =
   | { readonly ok: true; readonly envelope_id: string; readonly tx_id: string | null; readonly receipt: Receipt }
@@ -41,8 +41,7 @@ export class Intake {
   readonly #store: Store;
   readonly #mempool: Mempool;
   readonly #log: Meta['genesis'];
-  readonly #receiptKey: KeyObject;
-  readonly #active: { epoch: number; digest: string };
+  readonly #receiptKey: (epoch: number) => KeyObject;
   readonly #options: () => IntakeOptions;
   readonly #now: () => number;
   #draining = false;
@@ -52,8 +51,8 @@ export class Intake {
     store: Store;
     mempool: Mempool;
     log: Meta['genesis'];
-    receiptKey: KeyObject;
-    active: { epoch: number; digest: string };
+    /** Ed25519, of the active epoch. */
+    receiptKey: (epoch: number) => KeyObject;
     options: () => IntakeOptions;
     now: () => number;
   }) {
@@ -62,7 +61,6 @@ export class Intake {
     this.#mempool = modules.mempool;
     this.#log = modules.log;
     this.#receiptKey = modules.receiptKey;
-    this.#active = modules.active;
     this.#options = modules.options;
     this.#now = modules.now;
   }
@@ -86,14 +84,6 @@ export class Intake {
     const { writable, reason } = this.#store.state();
     if (!writable) return { ok: false, code: 'store_unavailable', retry_after_s };
     if (reason === 'disk_low') return { ok: false, code: 'disk_low', retry_after_s };
-    if (!this.#accepts(envelope.epoch)) {
-      return {
-        ok: false,
-        code: 'epoch_not_accepted',
-        current_epoch: this.#active.epoch,
-        keyset_digest: this.#active.digest,
-      };
-    }
     const identity = identify(envelope, this.#log);
     const id = hex(identity.envelope_id);
     let admitted: Pending | undefined;
@@ -102,12 +92,15 @@ export class Intake {
       const known = envelopeRecord(step, id);
       if (known !== undefined)
         return { ok: true, envelope_id: id, tx_id: envelope.tx_id ?? null, receipt: known.receipt };
+      const at_ms = this.#now();
+      // In the step: once the epoch is closed, its barrier says that nothing of it comes any more.
+      const epoch = receiptEpoch(step, envelope.epoch, at_ms);
+      if (epoch === undefined) return notAccepted(step);
       const { count, next_sequence } = meta(step, 'mempool');
       if (count >= capacity) return { ok: false, code: 'mempool_full', retry_after_s };
       const { cut } = meta(step, 'heights');
-      const at_ms = this.#now();
       const order_by = orderByHeight(cut, count, batch_size, age_max_cuts);
-      const receipt = this.#receipt(id, next_sequence, at_ms, order_by);
+      const receipt = this.#receipt(epoch, id, next_sequence, at_ms, order_by);
       putMeta(step, 'mempool', { count: count + 1, next_sequence: next_sequence + 1 });
       const place = { admission_sequence: next_sequence, admitted_cut: cut, order_by };
       admitted = { ...place, ...pendingOf(id, envelope, identity.ciphertext.length) };
@@ -132,24 +125,35 @@ export class Intake {
     }
   }
 
-  #accepts(epoch: number): boolean {
-    const kept = this.#store.get('machines', machineId({ name: 'epoch' }, epoch));
-    return kept !== undefined && admits(kept.value as EpochState);
-  }
-
   /** Signed before it is durable, which nobody sees: it leaves this room only afterwards. */
-  #receipt(envelope_id: string, sequence: number, timestamp_ms: number, order_by_height: number): Receipt {
+  #receipt(
+    epoch: number,
+    envelope_id: string,
+    sequence: number,
+    timestamp_ms: number,
+    order_by_height: number,
+  ): Receipt {
     const promise = {
       log_id: this.#log.log_id,
       envelope_id,
       admission_sequence: String(sequence),
       timestamp_ms,
-      epoch: this.#active.epoch,
+      epoch,
       order_by_height: String(order_by_height),
     };
-    const signature = sign(null, receiptDigest(promise), this.#receiptKey);
+    const signature = sign(null, receiptDigest(promise), this.#receiptKey(epoch));
     return { ...promise, algorithm: 'Ed25519', signature: base64(signature) };
   }
+}
+
+function notAccepted(reader: Reader): Admission {
+  const { active } = meta(reader, 'epoch');
+  return {
+    ok: false,
+    code: 'epoch_not_accepted',
+    current_epoch: active,
+    keyset_digest: keysetRecord(reader, active)!.digest,
+  };
 }
 
 type Place = 'admission_sequence' | 'admitted_cut' | 'order_by';

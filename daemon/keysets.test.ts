@@ -21,8 +21,9 @@ function makeQuote(): KeysetQuote {
   };
   return new KeysetQuote({
     attester: { notAfter: (from_ms: number) => from_ms + DAY_MS, attest } as never,
-    keyset: { digest: hex(new Uint8Array(64)), keyset: {} } as never,
+    keyset: () => ({ digest: hex(new Uint8Array(64)), keyset: {} }) as never,
     now: () => now_ms,
+    onRenewed: () => {},
     onFault: ({ code }) => faults.push(code),
     fatal: (error) => {
       throw error;

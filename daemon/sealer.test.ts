@@ -43,11 +43,11 @@ function makeSealer(): Sealer {
     } as never,
     attester: { notAfter: (from_ms: number) => from_ms + 1000, attest: () => quotes.shift()?.() } as never,
     watermark: { permit: () => Promise.resolve() } as never,
-    keys: {} as never,
-    keyset: { keyset: { epoch: 1 }, digest } as never,
+    epochs: { signing: () => ({}) as never },
     log: { chain_id: '1', log_id: digest, created_at_ms: 0 },
     config_digest: digest,
     interval_ms: () => 0,
+    holds: () => false,
     retention_batches: 0,
     now: () => 1,
     onFault: (fault) => faults.push(fault),
@@ -69,13 +69,15 @@ beforeEach(async () => {
   ({ store, disk } = faulty(await openStore({ folder, key: new Uint8Array(32), ...config.store, schema })));
   await store.commit((step) => {
     putMeta(step, 'log', { size: 0, sealed: 0, sealing: null });
+    putMeta(step, 'epoch', { active: 1 });
+    step.put('keysets', 1, { keyset: { epoch: 1 }, digest, leaf_index: 0 });
     putMeta(step, 'heights', { cut: 0, opened: 0, signed: 0, forgotten: 0, parent_digest: digest, timestamp_ms: 0 });
   });
   faults.length = 0;
   signing.length = 0;
   quotes = [];
   sealer = makeSealer();
-  runtime.start([sealer.performer(10_000)]);
+  runtime.start([sealer.performer(10_000, () => {})]);
 });
 afterEach(async () => {
   sealer.stop();

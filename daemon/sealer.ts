@@ -11,13 +11,13 @@ import { LOG_KINDS } from '../actors/tree.ts';
 import type { Pool } from '../workers/pool.ts';
 import type { Attester } from './attester.ts';
 import { BATCH } from './batching.ts';
+import type { Epochs } from './epochs.ts';
 import { Fault } from './fault.ts';
 import { runJob } from './job.ts';
-import type { EpochKeys } from './keys/keyring.ts';
 import { logRoot } from './log.ts';
-import { batchRecord, type KeysetRecord, type Meta, meta, putMeta, type SealRecord, sealRecord } from './records.ts';
+import { batchRecord, keysetRecord, type Meta, meta, putMeta, type SealRecord, sealRecord } from './records.ts';
 import type { Performer, Runtime, Step } from './runtime.ts';
-import type { Store } from './store.ts';
+import type { Reader, Store } from './store.ts';
 import type { Watermark } from './watermark.ts';
 
 interface Sealed {
@@ -32,11 +32,13 @@ interface Modules {
   readonly pool: Pool;
   readonly attester: Attester;
   readonly watermark: Watermark;
-  readonly keys: EpochKeys;
-  readonly keyset: KeysetRecord;
+  /** A head is sealed by the epoch that was active when it was promised. */
+  readonly epochs: Pick<Epochs, 'signing'>;
   readonly log: Meta['genesis'];
   readonly config_digest: string;
   readonly interval_ms: () => number;
+  /** Whether the next seal belongs to an epoch that is about to begin: asked again in the step that would promise it. */
+  readonly holds: (reader: Reader) => boolean;
   readonly retention_batches: number;
   readonly now: () => number;
   readonly onFault: (error: Fault) => void;
@@ -86,7 +88,8 @@ export class Sealer {
     clearTimeout(this.#timer);
   }
 
-  performer(timeout_ms: number): Performer<Sealed> {
+  /** @param onSealed  after each seal */
+  performer(timeout_ms: number, onSealed: () => void): Performer<Sealed> {
     return {
       kind: 'seal',
       concurrency: 1,
@@ -94,14 +97,19 @@ export class Sealer {
       perform: (size, signal) => this.#seal(size, signal),
       settle: (step, size, sealed) => {
         this.#settle(step, size, sealed);
-        return { done: () => this.wake() };
+        const done = () => {
+          this.wake();
+          onSealed();
+        };
+        return { done };
       },
     };
   }
 
   #grown(): boolean {
-    const { size, sealed, sealing } = meta(this.#modules.store, 'log');
-    return sealing === null && size > sealed;
+    const { store, holds } = this.#modules;
+    const { size, sealed, sealing } = meta(store, 'log');
+    return sealing === null && size > sealed && !holds(store);
   }
 
   #due(): void {
@@ -123,20 +131,21 @@ export class Sealer {
 
   /** Promises a head: from here on this size has this digest and no other. */
   #start(): Promise<void> {
-    const { runtime, attester, keyset, log, config_digest, now } = this.#modules;
+    const { runtime, attester, log, config_digest, holds, now } = this.#modules;
     return runtime.commit((step) => {
       const state = meta(step, 'log');
-      if (state.sealing !== null || state.size === state.sealed) return;
+      if (state.sealing !== null || state.size === state.sealed || holds(step)) return;
       const size = Math.min(state.size, state.sealed + COVERED_MAX);
       const previous = sealRecord(step, state.sealed);
+      const { keyset, digest: keyset_digest } = keysetRecord(step, meta(step, 'epoch').active)!;
       const timestamp_ms = Math.max(now(), previous?.head.timestamp_ms ?? 0);
       const head: Head = {
         log_id: log.log_id,
         size,
         root: logRoot(step, size),
         timestamp_ms,
-        epoch: keyset.keyset.epoch,
-        keyset_digest: keyset.digest,
+        epoch: keyset.epoch,
+        keyset_digest,
         config_digest,
         freshness: FRESHNESS.local,
         providers: PROVIDER_BIT.primary,
@@ -151,16 +160,17 @@ export class Sealer {
   }
 
   async #seal(size: number, signal: AbortSignal): Promise<Sealed> {
-    const { store, watermark, pool, attester, keys, keyset } = this.#modules;
+    const { store, watermark, pool, attester, epochs } = this.#modules;
     const record = sealRecord(store, size);
     assert(record !== undefined, 'a head is promised before it is sealed');
     await watermark.permit('head', size, record.digest);
     const digest = fromHex(record.digest);
-    const { ml_dsa_87, slh_dsa_sha2_256s } = keys;
+    const { ml_dsa_87, slh_dsa_sha2_256s } = epochs.signing(record.head.epoch);
+    const { keyset } = keysetRecord(store, record.head.epoch)!;
     const about = {
       purpose: 'seal',
       subject: digest,
-      keyset: keyset.keyset,
+      keyset,
       not_after_ms: record.not_after_ms,
     } as const;
     const signing = runJob(pool, 'seal', { digest, ml_dsa_87, slh_dsa_sha2_256s }, signal);

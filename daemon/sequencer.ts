@@ -13,21 +13,26 @@ import { canonicalJson } from '../config/canonical.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config, Settings } from '../config/schema.ts';
 import { createPool, type Pool } from '../workers/pool.ts';
+import { deriveTask } from '../workers/slhdsa.ts';
 import { firstIssue } from './api/input.ts';
 import { Attester } from './attester.ts';
 import { batchFile, recentBatches } from './batches.ts';
 import { Cutter } from './cutter.ts';
-import { type ActiveEpoch, openEpoch } from './epochs.ts';
+import type { Logger, Sequencer, SequencerEvents, SequencerOptions, Submission } from './embedding.ts';
+import { type ActiveEpoch, type Epochs, openEpochs } from './epochs.ts';
 import type { Fault } from './fault.ts';
-import { type Admission, Intake } from './intake.ts';
-import { storeKey } from './keys/keyring.ts';
+import { Intake } from './intake.ts';
+import { runJob } from './job.ts';
+import { deriveEpoch, type EpochKeys, storeKey } from './keys/keyring.ts';
 import { openKeySource } from './keys/open.ts';
 import type { KeySource } from './keys/source.ts';
 import { KeysetQuote } from './keysets.ts';
 import { createLogger } from './logger.ts';
 import { Mempool } from './mempool.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
-import { meta } from './records.ts';
+import { keysetRecord, meta, pendingRotation } from './records.ts';
+import type { Backlog, Retirement } from './retirement.ts';
+import { type RotationOutcome, Rotator, type Wish } from './rotator.ts';
 import { Runtime } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
 import { Sealer } from './sealer.ts';
@@ -37,73 +42,7 @@ import { openStore, type Store } from './store.ts';
 import { openSimulator } from './tee/simulator.ts';
 import { openWatermark, type Watermark } from './watermark.ts';
 
-/** pino fits. */
-export interface Logger {
-  debug(detail: object, message: string): void;
-  info(detail: object, message: string): void;
-  warn(detail: object, message: string): void;
-  error(detail: object, message: string): void;
-}
-
-export interface SequencerOptions {
-  /** What differs from the embedded sequencer.toml, or the path of a TOML file with that. */
-  readonly settings?: Settings | string;
-  /** In place of `settings`: the whole of it, as `loadConfig` checked it. */
-  readonly config?: Config;
-  /** JSON lines on standard error from `daemon.log_level` on, where left out. */
-  readonly log?: Logger;
-  /** Wall clock in ms; the host's. */
-  readonly now?: () => number;
-  /**
-   * Told of a broken invariant: the process must end, and the next start replays the outbox. Where left out, the error is
-   * thrown where nothing catches it.
-   */
-  readonly fatal?: (error: unknown) => void;
-  /** An operator's word for one start: see `WatermarkOptions`. */
-  readonly accept_missing_watermark?: boolean;
-}
-
-export interface SequencerEvents {
-  /** An envelope from this client's address was refused. */
-  refused: [client: string];
-}
-
-export interface Sequencer extends AsyncDisposable {
-  readonly config: Config;
-  readonly store: Store;
-  readonly epoch: ActiveEpoch;
-  /** What envelopes are encrypted to. */
-  readonly keyset: Keyset;
-  readonly events: EventEmitter<SequencerEvents>;
-  /**
-   * Admits one encrypted transaction; durable when it resolves with `ok`.
-   *
-   * @param envelope  from whoever: it is validated here, and `invalid_envelope` names the field that is wrong
-   * @param client    who is told of by the event `refused` if it can't be opened
-   */
-  submitEncrypted(envelope: EnvelopeInput, client?: string): Promise<Submission>;
-  /** Cuts a batch now. @returns its height; undefined when nothing is pending */
-  createBatch(): Promise<number | undefined>;
-  batch(height: number): BatchFile | undefined;
-  /** Newest first. */
-  recentBatches(count: number): BatchFile[];
-  /** The active keyset with a quote, over the nonce where one is given. */
-  attestKeyset(nonce?: Uint8Array): Promise<Attestation>;
-  /** The newest evidence that verified; undefined before the first. */
-  readonly attestation: Attestation | undefined;
-  status(): Status;
-  ready(): Ready;
-  /** Ends admission; what is on its way goes on. */
-  drain(): void;
-  /** Stops admission and cutting, and finishes what is in hand within the limit. @returns whether all of it is sealed */
-  finish(limit_ms?: number): Promise<boolean>;
-  /** Finishes unless that was done, and closes. What could not be finished is taken up at the next start. */
-  close(limit_ms?: number): Promise<void>;
-}
-
-export type Submission =
-  | Admission
-  | { readonly ok: false; readonly code: 'invalid_envelope'; readonly field: string; readonly detail: string };
+export type { Logger, Sequencer, SequencerEvents, SequencerOptions, Submission } from './embedding.ts';
 
 /**
  * ```ts
@@ -138,6 +77,14 @@ function rethrow(error: unknown): void {
   });
 }
 
+/** Resolves when the signal fires. */
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+}
+
 class Assembly implements Sequencer {
   readonly config: Config;
   readonly events = new EventEmitter<SequencerEvents>();
@@ -150,13 +97,16 @@ class Assembly implements Sequencer {
   #source!: KeySource;
   #store: Store | undefined;
   #runtime!: Runtime;
-  #epoch!: ActiveEpoch;
+  #epochs!: Epochs;
   #mempool!: Mempool;
   #attester!: Attester;
   #cutter!: Cutter;
   #sealer!: Sealer;
   #intake!: Intake;
   #keysetQuote!: KeysetQuote;
+  #pendingQuote!: KeysetQuote;
+  #rotator!: Rotator;
+  readonly #backlog: Backlog = () => 0;
   #finishing: Promise<boolean> | undefined;
   #closing: Promise<void> | undefined;
   #started = false;
@@ -199,7 +149,7 @@ class Assembly implements Sequencer {
 
     this.#runtime = new Runtime({ store, log, fatal });
     const runtime = this.#runtime;
-    this.#epoch = await openEpoch({
+    this.#epochs = await openEpochs({
       store,
       runtime,
       source: this.#source,
@@ -208,14 +158,45 @@ class Assembly implements Sequencer {
       now,
       prove: (keys) => proveKeys(keys, pool),
     });
-    const { keys, keyset, log: genesis } = this.#epoch;
+    const epochs = this.#epochs;
+    const genesis = epochs.log;
     this.#mempool = Mempool.load(store);
     const mempool = this.#mempool;
 
     const provider = openSimulator(join(folder, 'simulator', 'pki'), now);
     this.#attester = new Attester({ provider, root: provider.root, pool, options: config.attestation, now });
     const attester = this.#attester;
-    this.#keysetQuote = new KeysetQuote({ attester, keyset, now, onFault, fatal });
+    const quotes = { attester, now, onFault, fatal };
+    this.#keysetQuote = new KeysetQuote({
+      ...quotes,
+      keyset: () => epochs.active.keyset,
+      onRenewed: (attestation) => this.#rotator.measured(attestation),
+    });
+    this.#pendingQuote = new KeysetQuote({
+      ...quotes,
+      keyset: () => keysetRecord(store, meta(store, 'epoch').active + 1)!,
+      onRenewed: () => {},
+    });
+    this.#rotator = new Rotator({
+      runtime,
+      store,
+      epochs,
+      source: this.#source.name,
+      derive: (epoch) => this.#newKeys(epoch),
+      backlog: this.#backlog,
+      options: () => config.rotation,
+      now,
+      onAnnounced: () => this.#sealer.wake(),
+      onUnsealed: () => this.#sealer.hurry(),
+      onExecuted: () => {
+        this.#keysetQuote.start();
+        this.#cutter.wake();
+        this.#sealer.wake();
+      },
+      onFault,
+      fatal,
+    });
+    const rotator = this.#rotator;
 
     this.#cutter = new Cutter({
       runtime,
@@ -223,12 +204,14 @@ class Assembly implements Sequencer {
       mempool,
       pool,
       log: genesis,
-      keys: () => [{ epoch: keys.epoch, x_wing: keys.x_wing, ecies: keys.ecies }],
+      keys: (wanted) => epochs.opening(wanted),
       options: () => ({
         ...config.sequencer,
         ordering: config.ordering,
-        hybrid_ecdsa: keys.secp256k1 !== null,
+        // Since the settings wait for a restart, the epoch's own key says what was set when it was made.
+        hybrid_ecdsa: true,
       }),
+      holds: (reader) => rotator.holdsCuts(reader),
       now,
       onRefused: (client) => this.events.emit('refused', client),
       onFault,
@@ -240,11 +223,11 @@ class Assembly implements Sequencer {
       pool,
       attester,
       watermark,
-      keys,
-      keyset,
+      epochs,
       log: genesis,
       config_digest: hex(sha512(utf8(canonicalJson(config)))),
       interval_ms: () => config.seal.interval_ms,
+      holds: (reader) => rotator.holdsSeals(reader),
       retention_batches: config.store.retention_batches,
       now,
       onFault,
@@ -255,8 +238,7 @@ class Assembly implements Sequencer {
       store,
       mempool,
       log: genesis,
-      receiptKey: keys.receipt,
-      active: { epoch: keys.epoch, digest: keyset.digest },
+      receiptKey: (epoch) => epochs.signing(epoch).receipt,
       options: () => ({ ...config.mempool, ...config.sequencer, ...config.ordering }),
       now,
     });
@@ -269,7 +251,7 @@ class Assembly implements Sequencer {
       this.#cutter.performer(in_flight_max, timeout_ms),
       signer.performer({
         store,
-        keys,
+        epochs,
         chain_id: genesis.chain_id,
         in_flight_max,
         timeout_ms,
@@ -277,14 +259,27 @@ class Assembly implements Sequencer {
         onSigned: () => {
           this.#cutter.wake();
           this.#sealer.wake();
+          rotator.wake();
         },
       }),
-      this.#sealer.performer(timeout_ms + config.attestation.quote_timeout_ms),
+      this.#sealer.performer(timeout_ms + config.attestation.quote_timeout_ms, () => rotator.wake()),
     ]);
     this.#started = true;
     this.#keysetQuote.start();
     this.#cutter.wake();
     this.#sealer.wake();
+    rotator.wake();
+  }
+
+  /** SLH-DSA's part takes most of a second, so a thread does it; and nobody is told of keys that were not tried. */
+  async #newKeys(epoch: number): Promise<EpochKeys> {
+    const pool = this.#pool!;
+    const { hybrid_ecdsa } = this.config.quantum;
+    const keys = await deriveEpoch(this.#source, epoch, hybrid_ecdsa, (seed) =>
+      runJob(pool, 'derive', deriveTask(seed)),
+    );
+    await proveKeys(keys, pool);
+    return keys;
   }
 
   get store(): Store {
@@ -292,11 +287,15 @@ class Assembly implements Sequencer {
   }
 
   get epoch(): ActiveEpoch {
-    return this.#epoch;
+    return this.#epochs.active;
+  }
+
+  get epochs(): Epochs {
+    return this.#epochs;
   }
 
   get keyset(): Keyset {
-    return this.#epoch.keyset.keyset;
+    return this.epoch.keyset.keyset;
   }
 
   async submitEncrypted(envelope: EnvelopeInput, client?: string): Promise<Submission> {
@@ -323,6 +322,22 @@ class Assembly implements Sequencer {
     return this.#keysetQuote.give(nonce);
   }
 
+  attestPending(): Promise<Attestation> | undefined {
+    return pendingRotation(this.store) === undefined ? undefined : this.#pendingQuote.give();
+  }
+
+  rotate(wish: Wish): Promise<RotationOutcome> {
+    return this.#rotator.rotate(wish);
+  }
+
+  retire(epoch: number): Promise<Retirement> {
+    return this.#rotator.retire(epoch);
+  }
+
+  backlog(epoch: number): number {
+    return this.#backlog(this.store, epoch);
+  }
+
   get attestation(): Attestation | undefined {
     return this.#attester.newest;
   }
@@ -340,7 +355,7 @@ class Assembly implements Sequencer {
       config: this.config,
       store: this.store,
       runtime: this.#runtime.state(),
-      epoch: this.#epoch,
+      epoch: this.epoch,
       mempool_size: this.#mempool.size,
       draining: this.#intake.draining,
       attestation: this.#attester.newest,
@@ -368,6 +383,7 @@ class Assembly implements Sequencer {
       await this.finish(limit_ms);
       this.#sealer.stop();
       this.#keysetQuote.stop();
+      this.#pendingQuote.stop();
       this.#runtime.stop();
     }
     await this.#pool?.close();
@@ -383,6 +399,8 @@ class Assembly implements Sequencer {
     };
     this.drain();
     await this.#cutter.stop();
+    // First: from now on no seal waits for a rotation.
+    await Promise.race([this.#rotator.stop(), aborted(limit)]);
     for (;;) {
       await this.#runtime.drained(limit);
       if (limit.aborted || (covered() && this.#runtime.state().owed === 0)) return covered();

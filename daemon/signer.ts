@@ -1,11 +1,12 @@
 // Signs batches (DESIGN §3 "Sign once"): asks the watermark, then the signing thread. Batches that wait while one message
 // is on its way travel together in the next, since a message costs more than a part of one.
+import { ALGORITHM_BIT } from '../actors/batch.ts';
 import { base64, fromHex, hex } from '../actors/encoding.ts';
 import type { SignResult, SignTask } from '../workers/job.ts';
 import type { Pool } from '../workers/pool.ts';
 import { settleSigned } from './batching.ts';
+import type { Epochs } from './epochs.ts';
 import { runJob } from './job.ts';
-import type { EpochKeys } from './keys/keyring.ts';
 import { batchRecord, meta } from './records.ts';
 import type { Performer } from './runtime.ts';
 import type { Store } from './store.ts';
@@ -31,7 +32,8 @@ export class Signer {
   /** `signed` batches wake the sealer and make room for the cutter. */
   performer(modules: {
     store: Store;
-    keys: EpochKeys;
+    /** Each batch is signed by the epoch that it was cut in. */
+    epochs: Pick<Epochs, 'signing'>;
     chain_id: string;
     in_flight_max: number;
     timeout_ms: number;
@@ -44,10 +46,11 @@ export class Signer {
       timeout_ms: modules.timeout_ms,
       first: (reader) => meta(reader, 'heights').signed,
       perform: async (height) => {
-        const { header, digest } = batchRecord(modules.store, height);
+        const { header, digest, epoch, algorithms } = batchRecord(modules.store, height);
         if (header === null || digest === null) throw new Error('a batch is signed after its header is made');
         await this.#watermark.permit('batch', height, digest);
-        const { ml_dsa_87, secp256k1 } = modules.keys;
+        const { ml_dsa_87, ...keys } = modules.epochs.signing(epoch);
+        const secp256k1 = (algorithms & ALGORITHM_BIT.ECDSA) === 0 ? null : keys.secp256k1;
         const task = { digest: fromHex(digest), height, chain_id: modules.chain_id, ml_dsa_87, secp256k1 };
         const { ml_dsa, ecdsa } = await this.#sign(task);
         return { ml_dsa: base64(ml_dsa), ecdsa: ecdsa === null ? null : hex(ecdsa) };

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { Counter, Digest, fromBase64, hex, uint } from '../../actors/encoding.ts';
 import { EPOCH_STATES, type EpochState } from '../../actors/epoch.ts';
 import { AttestedKeyset, FreshAttestation } from '../../actors/quote.ts';
-import { EPOCH } from '../epochs.ts';
+import { EPOCH } from '../epoch.ts';
 import { type KeysetRecord, keysetRecord, meta } from '../records.ts';
 import { machineId } from '../runtime.ts';
 import type { Store } from '../store.ts';

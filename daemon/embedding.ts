@@ -1,0 +1,94 @@
+// What a program that embeds a sequencer gives and gets: options, events, and what can be asked of it. The API is one such
+// program, the demo and the tests are others; sequencer.ts makes the one that runs.
+import type { EventEmitter } from 'node:events';
+import type { BatchFile } from '../actors/batch.ts';
+import type { EnvelopeInput } from '../actors/envelope.ts';
+import type { Keyset } from '../actors/keyset.ts';
+import type { Attestation } from '../actors/quote.ts';
+import type { Config, Settings } from '../config/schema.ts';
+import type { ActiveEpoch } from './epochs.ts';
+import type { Admission } from './intake.ts';
+import type { Retirement } from './retirement.ts';
+import type { RotationOutcome, Wish } from './rotator.ts';
+import type { Ready, Status } from './status.ts';
+import type { Store } from './store.ts';
+
+/** pino fits. */
+export interface Logger {
+  debug(detail: object, message: string): void;
+  info(detail: object, message: string): void;
+  warn(detail: object, message: string): void;
+  error(detail: object, message: string): void;
+}
+
+export interface SequencerOptions {
+  /** What differs from the embedded sequencer.toml, or the path of a TOML file with that. */
+  readonly settings?: Settings | string;
+  /** In place of `settings`: the whole of it, as `loadConfig` checked it. */
+  readonly config?: Config;
+  /** JSON lines on standard error from `daemon.log_level` on, where left out. */
+  readonly log?: Logger;
+  /** Wall clock in ms; the host's. */
+  readonly now?: () => number;
+  /**
+   * Told of a broken invariant: the process must end, and the next start replays the outbox. Where left out, the error is
+   * thrown where nothing catches it.
+   */
+  readonly fatal?: (error: unknown) => void;
+  /** An operator's word for one start: see `WatermarkOptions`. */
+  readonly accept_missing_watermark?: boolean;
+}
+
+export interface SequencerEvents {
+  /** An envelope from this client's address was refused. */
+  refused: [client: string];
+}
+
+export interface Sequencer extends AsyncDisposable {
+  readonly config: Config;
+  readonly store: Store;
+  /** The active one: its keys, its published keyset, and the log. */
+  readonly epoch: ActiveEpoch;
+  /** What envelopes are encrypted to. */
+  readonly keyset: Keyset;
+  readonly events: EventEmitter<SequencerEvents>;
+  /**
+   * Admits one encrypted transaction; durable when it resolves with `ok`.
+   *
+   * @param envelope  from whoever: it is validated here, and `invalid_envelope` names the field that is wrong
+   * @param client    who is told of by the event `refused` if it can't be opened
+   */
+  submitEncrypted(envelope: EnvelopeInput, client?: string): Promise<Submission>;
+  /** Cuts a batch now. @returns its height; undefined when nothing is pending, or a rotation is on its way */
+  createBatch(): Promise<number | undefined>;
+  batch(height: number): BatchFile | undefined;
+  /** Newest first. */
+  recentBatches(count: number): BatchFile[];
+  /** The active keyset with a quote, over the nonce where one is given. */
+  attestKeyset(nonce?: Uint8Array): Promise<Attestation>;
+  /** The announced keyset with a quote, so that clients can verify it before it counts; undefined when none is. */
+  attestPending(): Promise<Attestation> | undefined;
+  /**
+   * Announces the next epoch of keys; durable when it resolves with `ok`. It signs from the height that the outcome names,
+   * or from the deadline on, once the old epoch's batches are sealed.
+   */
+  rotate(wish: Wish): Promise<RotationOutcome>;
+  /** Ends an epoch's grace now. What is still wrapped by its keys is lost; what was acknowledged is opened before. */
+  retire(epoch: number, options: { readonly forced: true }): Promise<Retirement>;
+  /** How many secrets an epoch still wraps. */
+  backlog(epoch: number): number;
+  /** The newest evidence that verified; undefined before the first. */
+  readonly attestation: Attestation | undefined;
+  status(): Status;
+  ready(): Ready;
+  /** Ends admission; what is on its way goes on. */
+  drain(): void;
+  /** Stops admission and cutting, and finishes what is in hand within the limit. @returns whether all of it is sealed */
+  finish(limit_ms?: number): Promise<boolean>;
+  /** Finishes unless that was done, and closes. What could not be finished is taken up at the next start. */
+  close(limit_ms?: number): Promise<void>;
+}
+
+export type Submission =
+  | Admission
+  | { readonly ok: false; readonly code: 'invalid_envelope'; readonly field: string; readonly detail: string };
