@@ -34,10 +34,11 @@ export type Rows = {
   nodes: [place: readonly [level: number, index: number], value: Uint8Array];
   seals: [size: number, value: Json];
   keysets: [epoch: number, value: Json];
-  rotations: [to_epoch: number, value: Json];
   journal: [cursor: number, value: JournalRecord];
   outbox: [effect_id: number, value: OwedEffect];
   watermarks: [mark: Mark, value: { digest: string }];
+  wraps: [name: string, value: Uint8Array];
+  wrap_epochs: [place: readonly [epoch: number, name: string], value: Uint8Array];
 };
 
 export type Table = keyof Rows;
@@ -83,6 +84,20 @@ const pair: KeyCodec<readonly [number, number]> = {
     return bytes;
   },
   decode: (bytes) => [readUint(bytes, 0, 16), readUint(bytes, 8, 16)],
+};
+
+/** uint64 ‖ UTF-8 text, which may be empty as the start of a range. */
+const numbered: KeyCodec<readonly [number, string]> = {
+  encode([number, name]) {
+    assert(name.isWellFormed(), 'a name is well-formed text');
+    const tail = encoder.encode(name);
+    assert(8 + tail.length <= KEY_BYTES_MAX, `a numbered name has at most ${KEY_BYTES_MAX - 8} bytes`);
+    const bytes = new Uint8Array(8 + tail.length);
+    writeUint(bytes, 0, number);
+    bytes.set(tail, 8);
+    return bytes;
+  },
+  decode: (bytes) => [readUint(bytes.subarray(0, 8), 0, 8), decoder.decode(bytes.subarray(8))],
 };
 
 /** Lowercase 0x-hex of exactly `size` bytes. */
@@ -144,14 +159,16 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   seals: { key: uint, value: 'json' },
   // epoch → public keyset
   keysets: { key: uint, value: 'json' },
-  // epoch → why and when it came after the one before
-  rotations: { key: uint, value: 'json' },
   // cursor, from 1 → {type, at_ms, data, prev}
   journal: { key: uint, value: 'json' },
   // effect id, from 1 → the effect still owed
   outbox: { key: uint, value: 'json' },
   // `batch/<height>` | `head/<size>` → {digest}: what may be signed; written once, never changed
   watermarks: { key: mark, value: 'json' },
+  // `kind/id` → uint32 epoch ‖ secret wrapped under a key of that epoch (wraps.ts)
+  wraps: { key: text, value: 'bytes' },
+  // [epoch, `kind/id`] → nothing: which wraps an epoch still has
+  wrap_epochs: { key: numbered, value: 'bytes' },
 };
 
 export const tableNames = Object.keys(tables) as readonly Table[];

@@ -14,7 +14,7 @@ const arrows: Record<string, { folders: readonly string[]; packages: RegExp }> =
   config: { folders: [], packages: /^(zod|smol-toml|toml-eslint-parser|node:(fs|module|path|url))$/ },
   workers: {
     folders: ['actors'],
-    packages: /^(piscina|secp256k1|eciesjs|@noble\/.+|node:(assert|crypto|fs|os|worker_threads))$/,
+    packages: /^(piscina|secp256k1|eciesjs|@noble\/.+|node:(assert|crypto|fs|os|v8|vm|worker_threads))$/,
   },
 };
 

@@ -1,6 +1,6 @@
-// AES-256-GCM as both envelope schemes use it, through OpenSSL. The openers call it with keys that they made for one
-// message; a wrong tag is a value, and what was decrypted before the tag was checked is wiped.
-import { createDecipheriv } from 'node:crypto';
+// AES-256-GCM as both envelope schemes and wraps use it, through OpenSSL. The openers call it with keys that they made for
+// one message; a wrong tag is a value, and what was decrypted before the tag was checked is wiped.
+import { createDecipheriv, type KeyObject } from 'node:crypto';
 
 export const TAG_BYTES = 16;
 
@@ -13,7 +13,7 @@ export const TAG_BYTES = 16;
  * @returns      the plaintext, in memory of its own; null when the tag is wrong
  */
 export function openGcm(
-  key: Uint8Array,
+  key: KeyObject | Uint8Array,
   nonce: Uint8Array,
   ciphertext: Uint8Array,
   tag: Uint8Array,

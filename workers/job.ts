@@ -2,9 +2,11 @@
 // Keys cross as KeyObject handles, which a thread can use and clone; results are values, because an error that crosses a
 // thread loses its code.
 import type { KeyObject } from 'node:crypto';
+import type { CollectTask } from './collect.ts';
 import type { EngineName } from './engine.ts';
 import type { EvidenceResult, EvidenceTask } from './evidence.ts';
 import type { OpenOutcome, OpenTask } from './open.ts';
+import type { RewrapResult, RewrapTask, UnwrapTask } from './wrap.ts';
 
 /** What a batch is signed with; `secp256k1` is a secret KeyObject of 32 bytes, null when hybrid_ecdsa is off. */
 export interface SignTask {
@@ -32,11 +34,6 @@ export interface SealResult {
   readonly ml_dsa: Uint8Array;
 }
 
-/** The seeds of an SLH-DSA key, 96 bytes, as a secret KeyObject. */
-export interface DeriveTask {
-  readonly seed: KeyObject;
-}
-
 /** Keys that were just derived, to be tried before anyone is told of them. */
 export interface PairTask {
   readonly ml_dsa_87: KeyObject;
@@ -47,9 +44,10 @@ export interface Jobs {
   open: { task: OpenTask; result: readonly OpenOutcome[] };
   sign: { task: readonly SignTask[]; result: readonly SignResult[] };
   seal: { task: SealTask; result: SealResult };
-  derive: { task: DeriveTask; result: KeyObject };
   pair: { task: PairTask; result: null };
   evidence: { task: EvidenceTask; result: EvidenceResult };
+  rewrap: { task: RewrapTask; result: RewrapResult };
+  unwrap: { task: UnwrapTask; result: number | null };
 }
 export type JobName = keyof Jobs;
 
@@ -59,7 +57,10 @@ export interface ThreadData {
   readonly engine: EngineName;
 }
 
-export type Message = { [Name in JobName]: { job: Name; task: Jobs[Name]['task'] } }[JobName];
+/** Every thread can do every job; `collect` is for all threads at once. */
+export type Message =
+  | { [Name in JobName]: { job: Name; task: Jobs[Name]['task'] } }[JobName]
+  | { job: 'collect'; task: CollectTask };
 
 /** A job that could not be done; the pool turns it into a Fault. */
 export type Answer<Name extends JobName> =

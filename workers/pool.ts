@@ -1,8 +1,9 @@
 // The pools of threads: `open` and `sign` for what a batch waits for, `seal` for SLH-DSA alone, whose signatures take
 // most of a second and would hold up everything behind them, and one for the verification of quotes, whose 20 ms would
-// show in every batch that comes meanwhile. The last two are nice. The only file that knows Piscina. Queues are FIFO and
-// bounded, tasks have a deadline, and a thread that dies fails its task and is replaced.
+// show in every batch that comes meanwhile, and for wraps, which have time. The last two are nice. The only file that knows
+// Piscina. Queues are FIFO and bounded, tasks have a deadline, and a thread that dies fails its task and is replaced.
 import { Piscina } from 'piscina';
+import type { CollectTask } from './collect.ts';
 import type { EngineName } from './engine.ts';
 import type { Answer, JobName, Jobs, ThreadData } from './job.ts';
 
@@ -34,6 +35,8 @@ export interface Pool {
   run<Name extends JobName>(job: Name, task: Jobs[Name]['task'], signal?: AbortSignal): Promise<Jobs[Name]['result']>;
   /** Loads every thread's code, so that the first batch doesn't wait for it. */
   ready(): Promise<void>;
+  /** Every thread collects what it no longer uses, so that keys which were let go are wiped. */
+  collect(): Promise<void>;
   /** Lets running and queued tasks end, and the threads with them. */
   close(): Promise<void>;
 }
@@ -63,9 +66,10 @@ export function createPool(options: PoolOptions): Pool {
     open: opening,
     sign: signing,
     seal: sealing,
-    derive: sealing,
     pair: sealing,
     evidence: verifying,
+    rewrap: verifying,
+    unwrap: verifying,
   };
 
   const outstanding = new Map<Piscina, number>(all.map((pool) => [pool, 0]));
@@ -97,6 +101,16 @@ export function createPool(options: PoolOptions): Pool {
     },
     async ready() {
       await Promise.all(all.map((pool) => pool.run({ job: 'sign', task: [] })));
+    },
+    async collect() {
+      const signal = AbortSignal.timeout(options.task_timeout_ms);
+      const lanes = all.map(async (pool) => {
+        const threads = pool.options.maxThreads;
+        const task: CollectTask = { arrived: new SharedArrayBuffer(4), threads };
+        await Promise.all(Array.from({ length: threads }, () => pool.run({ job: 'collect', task }, { signal })));
+      });
+      // A thread that failed is replaced, and the new one has seen no key.
+      await Promise.allSettled(lanes);
     },
     async close() {
       closed = true;

@@ -3,12 +3,13 @@
 import { readlinkSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { workerData } from 'node:worker_threads';
+import { collectTogether } from './collect.ts';
 import { loadEngine } from './engine.ts';
 import { evidence } from './evidence.ts';
 import type { Answer, JobName, Message, ThreadData } from './job.ts';
 import { open } from './open.ts';
 import { signBatches, signHead, tryPairs } from './sign.ts';
-import { derive } from './slhdsa.ts';
+import { rewrap, unwrap } from './wrap.ts';
 
 const { nice, engine: name } = workerData as ThreadData;
 beNice(nice);
@@ -30,12 +31,16 @@ function dispatch(message: Message) {
       return signBatches(engine, message.task);
     case 'seal':
       return signHead(engine, message.task);
-    case 'derive':
-      return derive(message.task);
     case 'pair':
       return tryPairs(engine, message.task);
     case 'evidence':
       return evidence(message.task);
+    case 'rewrap':
+      return rewrap(message.task);
+    case 'unwrap':
+      return unwrap(message.task);
+    case 'collect':
+      return collectTogether(message.task);
   }
 }
 

@@ -41,6 +41,10 @@ const LINES: Readonly<Record<string, (data: unknown) => string | undefined>> = {
     z.object({ size: z.int(), heights: z.array(z.int()) }),
     ({ size, heights }) => `sealed     the first ${many(size, 'log entry')}${range(heights)}`,
   ),
+  epoch_rewrapped: line(
+    z.object({ epoch: z.int(), to_epoch: z.int() }),
+    ({ epoch, to_epoch }) => `rewrapped  the secrets of epoch ${epoch}, to epoch ${to_epoch}`,
+  ),
   rotation_executed: line(
     z.object({ from_epoch: z.int().nullable(), to_epoch: z.int(), reason: z.string() }),
     ({ from_epoch, to_epoch, reason }) =>
