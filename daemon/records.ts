@@ -3,6 +3,7 @@
 
 import type { BatchFile, BatchRefusal, Header, Ordered, RiskAssessment } from '../actors/batch.ts';
 import type { Scheme } from '../actors/envelope.ts';
+import type { RotationReason } from '../actors/epoch.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
 import type { Receipt } from '../actors/receipt.ts';
@@ -27,7 +28,12 @@ export interface Meta {
   };
   /** Leaves in the log, and how many of them the newest seal covers. `sealing` is the size that a seal is owed for. */
   log: { size: number; sealed: number; sealing: number | null };
-  epoch: { active: number };
+  /** Which epoch signs, and which are in grace, rising; a store of the first version names none. */
+  epoch: { active: number; grace?: readonly number[] };
+  /** Rotations that were executed, by their reason. */
+  rotated: Readonly<Record<string, number>>;
+  /** Of the platform, as the first verified quote of the newest start has them. */
+  measurements: Attestation['measurements'];
   /** What has ever come out of batches; refusals by their code. */
   totals: { sequenced: number; refused: Record<string, number> };
   /** How many wraps each epoch has, by their kind, and how many have ever moved to another epoch. */
@@ -151,3 +157,24 @@ export interface KeysetRecord {
 
 export const keysetRecord = (reader: Reader, epoch: number): KeysetRecord | undefined =>
   reader.get('keysets', epoch) as KeysetRecord | undefined;
+
+/** `rotations`: from one epoch to the next. It is pending until it has a `first_height`. */
+export interface RotationRecord {
+  readonly from_epoch: number;
+  readonly to_epoch: number;
+  readonly reason: RotationReason;
+  readonly announced_at_ms: number;
+  /** It is due when this many batches have been cut, or at this time, whichever comes first. */
+  readonly at_height: number;
+  readonly deadline_ms: number;
+  /** Of the new epoch. */
+  readonly first_height: number | null;
+  readonly executed_at_ms: number | null;
+}
+
+export const rotationRecord = (reader: Reader, to_epoch: number): RotationRecord | undefined =>
+  reader.get('rotations', to_epoch) as RotationRecord | undefined;
+
+/** The one that is announced and not executed yet. */
+export const pendingRotation = (reader: Reader): RotationRecord | undefined =>
+  rotationRecord(reader, meta(reader, 'epoch').active + 1);

@@ -34,6 +34,7 @@ export type Rows = {
   nodes: [place: readonly [level: number, index: number], value: Uint8Array];
   seals: [size: number, value: Json];
   keysets: [epoch: number, value: Json];
+  rotations: [to_epoch: number, value: Json];
   journal: [cursor: number, value: JournalRecord];
   outbox: [effect_id: number, value: OwedEffect];
   watermarks: [mark: Mark, value: { digest: string }];
@@ -159,6 +160,8 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   seals: { key: uint, value: 'json' },
   // epoch → public keyset
   keysets: { key: uint, value: 'json' },
+  // epoch → why and when it came after the one before
+  rotations: { key: uint, value: 'json' },
   // cursor, from 1 → {type, at_ms, data, prev}
   journal: { key: uint, value: 'json' },
   // effect id, from 1 → the effect still owed

@@ -34,6 +34,11 @@ export interface SealResult {
   readonly ml_dsa: Uint8Array;
 }
 
+/** The seeds of an SLH-DSA key, 96 bytes, as a secret KeyObject. */
+export interface DeriveTask {
+  readonly seed: KeyObject;
+}
+
 /** Keys that were just derived, to be tried before anyone is told of them. */
 export interface PairTask {
   readonly ml_dsa_87: KeyObject;
@@ -44,6 +49,7 @@ export interface Jobs {
   open: { task: OpenTask; result: readonly OpenOutcome[] };
   sign: { task: readonly SignTask[]; result: readonly SignResult[] };
   seal: { task: SealTask; result: SealResult };
+  derive: { task: DeriveTask; result: KeyObject };
   pair: { task: PairTask; result: null };
   evidence: { task: EvidenceTask; result: EvidenceResult };
   rewrap: { task: RewrapTask; result: RewrapResult };

@@ -10,6 +10,7 @@ import type { Answer, JobName, Message, ThreadData } from './job.ts';
 import { open } from './open.ts';
 import { signBatches, signHead, tryPairs } from './sign.ts';
 import { rewrap, unwrap } from './wrap.ts';
+import { derive } from './slhdsa.ts';
 
 const { nice, engine: name } = workerData as ThreadData;
 beNice(nice);
@@ -31,6 +32,8 @@ function dispatch(message: Message) {
       return signBatches(engine, message.task);
     case 'seal':
       return signHead(engine, message.task);
+    case 'derive':
+      return derive(message.task);
     case 'pair':
       return tryPairs(engine, message.task);
     case 'evidence':

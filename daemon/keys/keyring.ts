@@ -2,13 +2,12 @@
 // public keys as bytes and private ones as handles, which threads can use without seeing bytes; every intermediate is off
 // the V8 heap and wiped.
 import { createECDH, createPrivateKey, createPublicKey, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
-import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
 import { keysetDigest } from '../../actors/digest.ts';
 import { base64, hex } from '../../actors/encoding.ts';
 import { KEY_SOURCES, type Keyset } from '../../actors/keyset.ts';
 import { type EciesHandle, eciesKey } from '../../workers/ecies.ts';
+import { slhDsaKey } from '../../workers/slhdsa.ts';
 import { type XWingHandle, xwingKey } from '../../workers/xwing.ts';
-import { Fault } from '../fault.ts';
 import type { KeySource } from './source.ts';
 
 /** SEC 2 §2.4.1. */
@@ -16,13 +15,9 @@ const SECP256K1_ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e
 
 const ED25519_PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex');
 
-/** The private half of an epoch, as handles; `secp256k1` is a secret key object of 32 bytes. */
-export interface EpochKeys {
+/** What an epoch keeps until it retires: it opens what was encrypted to it, and signs nothing. */
+export interface ReadingKeys {
   readonly epoch: number;
-  readonly ml_dsa_87: KeyObject;
-  readonly slh_dsa_sha2_256s: KeyObject;
-  readonly secp256k1: KeyObject | null;
-  readonly receipt: KeyObject;
   readonly x_wing: XWingHandle;
   readonly ecies: EciesHandle;
   /** Wraps the data keys of assets: a secret key object of 32 bytes. */
@@ -33,6 +28,17 @@ export interface EpochKeys {
   readonly public: Omit<Keyset, 'chain_id' | 'log_id' | 'epoch' | 'key_source' | 'not_before_ms'>;
 }
 
+/** The whole private half of an epoch, as handles; `secp256k1` is a secret key object of 32 bytes. */
+export interface EpochKeys extends ReadingKeys {
+  readonly ml_dsa_87: KeyObject;
+  readonly slh_dsa_sha2_256s: KeyObject;
+  readonly secp256k1: KeyObject | null;
+  readonly receipt: KeyObject;
+}
+
+/** Makes a key of 96 bytes of seeds: in place, or on a thread. */
+export type MakeSlhDsa = (seed: Uint8Array) => KeyObject | Promise<KeyObject>;
+
 export const path = (role: string, algorithm: string, epoch: number): string =>
   `aegis/${role}/${algorithm}/epoch/${epoch}`;
 
@@ -41,10 +47,36 @@ export async function storeKey(source: KeySource): Promise<KeyObject> {
   return secret(source, path('store', 'aes-256-gcm', 0), 32, (bytes) => createSecretKey(bytes));
 }
 
-/** Costs most of a second once: SLH-DSA's public root is 2^8 WOTS+ keys (FIPS 205 §9.1). */
-export async function deriveEpoch(source: KeySource, epoch: number, hybrid_ecdsa: boolean): Promise<EpochKeys> {
-  const at = <T>(role: string, algorithm: string, length: number, use: (bytes: Uint8Array) => T) =>
-    secret(source, path(role, algorithm, epoch), length, use);
+/** What `deriveReading` gives: its own part of the public half. */
+export interface ReadingHalf extends Omit<ReadingKeys, 'public'> {
+  readonly public: Pick<Keyset, 'x_wing' | 'ecies' | 'names'>;
+}
+
+/** The keys of an epoch that signs no more. */
+export async function deriveReading(source: KeySource, epoch: number): Promise<ReadingHalf> {
+  const at = deriver(source, epoch);
+  const x_wing = await at('envelope', 'x-wing', 32, xwingKey);
+  const ecies = await at('envelope', 'secp256k1', 48, (wide) => withScalar(wide, eciesKey));
+  const asset = await at('asset', 'aes-256-gcm', 32, (bytes) => createSecretKey(bytes));
+  const names = await at('names', 'secp256k1', 48, (wide) => withScalar(wide, eciesKey));
+  return {
+    epoch,
+    x_wing: x_wing.handle,
+    ecies: ecies.handle,
+    asset,
+    names: names.handle,
+    public: { x_wing: base64(x_wing.publicKey), ecies: base64(ecies.publicKey), names: base64(names.publicKey) },
+  };
+}
+
+/** @param slhDsa  costs most of a second; in place where left out */
+export async function deriveEpoch(
+  source: KeySource,
+  epoch: number,
+  hybrid_ecdsa: boolean,
+  slhDsa: MakeSlhDsa = slhDsaKey,
+): Promise<EpochKeys> {
+  const at = deriver(source, epoch);
 
   const ml_dsa_87 = await at('batch', 'ml-dsa-87', 32, (seed) =>
     createPrivateKey({ key: Buffer.from(seed.buffer), format: 'raw-seed', asymmetricKeyType: 'ml-dsa-87' }),
@@ -52,29 +84,20 @@ export async function deriveEpoch(source: KeySource, epoch: number, hybrid_ecdsa
   const slh_dsa_sha2_256s = await at('batch', 'slh-dsa-sha2-256s', 96, slhDsa);
   const secp256k1 = hybrid_ecdsa ? await at('batch', 'secp256k1', 48, secp256k1Key) : null;
   const receipt = await at('receipt', 'ed25519', 32, ed25519);
-  const x_wing = await at('envelope', 'x-wing', 32, xwingKey);
-  const ecies = await at('envelope', 'secp256k1', 48, (wide) => withScalar(wide, eciesKey));
-  const asset = await at('asset', 'aes-256-gcm', 32, (bytes) => createSecretKey(bytes));
-  const names = await at('names', 'secp256k1', 48, (wide) => withScalar(wide, eciesKey));
+  const reading = await deriveReading(source, epoch);
   const handover = await at('handover', 'x-wing', 32, xwingKey);
 
   return {
-    epoch,
+    ...reading,
     ml_dsa_87,
     slh_dsa_sha2_256s,
     secp256k1: secp256k1?.key ?? null,
     receipt,
-    x_wing: x_wing.handle,
-    ecies: ecies.handle,
-    asset,
-    names: names.handle,
     public: {
+      ...reading.public,
       ml_dsa_87: raw(ml_dsa_87),
       slh_dsa_sha2_256s: raw(slh_dsa_sha2_256s),
       secp256k1: secp256k1 === null ? null : base64(secp256k1.point),
-      x_wing: base64(x_wing.publicKey),
-      ecies: base64(ecies.publicKey),
-      names: base64(names.publicKey),
       receipt: raw(receipt),
       handover: base64(handover.publicKey),
       tls: null,
@@ -100,35 +123,25 @@ export function keysetOf(
   return { keyset, digest: hex(keysetDigest(keyset)) };
 }
 
+const deriver =
+  (source: KeySource, epoch: number) =>
+  <T>(role: string, algorithm: string, length: number, use: (bytes: Uint8Array) => T | Promise<T>): Promise<T> =>
+    secret(source, path(role, algorithm, epoch), length, use);
+
 /** HKDF-SHA-512 (RFC 5869), empty salt, info = path. */
-async function secret<T>(source: KeySource, path: string, length: number, use: (bytes: Uint8Array) => T): Promise<T> {
+async function secret<T>(
+  source: KeySource,
+  path: string,
+  length: number,
+  use: (bytes: Uint8Array) => T | Promise<T>,
+): Promise<T> {
   const material = await source.material(path);
   const bytes = new Uint8Array(hkdfSync('sha512', material, new Uint8Array(0), path, length));
   try {
-    return use(bytes);
+    return await use(bytes);
   } finally {
     material.fill(0);
     bytes.fill(0);
-  }
-}
-
-/**
- * OpenSSL takes an SLH-DSA private key only whole and believes its PK.root, so noble computes that from the seeds (FIPS 205
- * §9.1) and the pair is checked.
- */
-function slhDsa(seed: Uint8Array): KeyObject {
-  const { secretKey, publicKey } = slh_dsa_sha2_256s.keygen(seed);
-  try {
-    const key = createPrivateKey({
-      key: Buffer.from(secretKey.buffer, secretKey.byteOffset, secretKey.length),
-      format: 'raw-private',
-      asymmetricKeyType: 'slh-dsa-sha2-256s',
-    });
-    if (raw(key) !== base64(publicKey))
-      throw new Fault({ code: 'key_source_failed', reason: 'SLH-DSA key halves differ' });
-    return key;
-  } finally {
-    secretKey.fill(0);
   }
 }
 
