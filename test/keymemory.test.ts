@@ -1,9 +1,9 @@
 // What a key source leaves in memory once its keys are wiped: nothing, neither as bytes nor as hex nor as base64. Searched from
 // outside, in a process that did nothing else. The simulator isn't asked: its root lies on the disk and stays in memory.
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { hkdfSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -11,8 +11,9 @@ import { loadConfig } from '../config/load.ts';
 import { type Agent, startAgent } from '../daemon/demo/agent.ts';
 import { deriveV0, makeAppKeys } from '../daemon/demo/appkeys.ts';
 import { openKeySource } from '../daemon/keys/open.ts';
+import { secretsOf } from './derived.ts';
+import { Search } from './memorysearch.ts';
 
-const PIECE_BYTES = 1024 * 1024;
 const PATHS = Array.from({ length: 30 }, (_, epoch) => `aegis/batch/ml-dsa-87/epoch/${epoch}`);
 const keys = makeAppKeys();
 
@@ -31,40 +32,9 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-/** Half of each secret is enough to be found by: a key that was half overwritten is still a leak. */
-const forms = (secret: Uint8Array) => {
-  const half = Buffer.from(secret.subarray(0, 15));
-  return [half, Buffer.from(half.toString('hex')), Buffer.from(half.toString('base64'))];
-};
-
 /** @returns how many of the secrets are anywhere in what the process can write to */
-function found(pid: number, secrets: readonly Uint8Array[]): number {
-  const needles = secrets.map(forms);
-  const seen = new Set<number>();
-  const memory = openSync(`/proc/${pid}/mem`, 'r');
-  const piece = Buffer.alloc(PIECE_BYTES + 64);
-  for (const line of readFileSync(`/proc/${pid}/maps`, 'utf8').split('\n')) {
-    const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? [];
-    if (from === undefined) continue;
-    const end = Number.parseInt(to!, 16);
-    for (let start = Number.parseInt(from, 16); start < end; start += PIECE_BYTES) {
-      const length = read(memory, piece, start, Math.min(piece.length, end - start));
-      const part = piece.subarray(0, length);
-      needles.forEach((each, i) => void (each.some((needle) => part.includes(needle)) && seen.add(i)));
-    }
-  }
-  closeSync(memory);
-  return seen.size;
-}
-
-/** Some mappings can't be read; no secret of ours is in them. */
-function read(memory: number, piece: Buffer, position: number, length: number): number {
-  try {
-    return readSync(memory, piece, 0, length, position);
-  } catch {
-    return 0;
-  }
-}
+const found = (pid: number, secrets: readonly Uint8Array[]): number =>
+  new Search(Object.fromEntries(secrets.map((secret, i) => [String(i), secret]))).inMemory(pid).size;
 
 async function leftOf(source: 'dstack' | 'credential' | 'sgx', secrets: () => Promise<Uint8Array[]>): Promise<number> {
   const settings = JSON.stringify({ source, dstack_socket: agent.socket });
@@ -110,3 +80,30 @@ linux.each(['credential', 'sgx'] as const)('nothing is left of the root of %s', 
   };
   expect(await leftOf(source, root)).toBe(0);
 });
+
+linux(
+  'nothing is left of wrapped secrets that were used and moved, nor of the keys of an epoch that was let go',
+  async () => {
+    const COUNT = 40;
+    const root = randomBytes(32);
+    const plant = (n: number) => new Uint8Array(hkdfSync('sha512', root, new Uint8Array(0), `planted/${n}`, 32));
+    const planted = Object.fromEntries(Array.from({ length: COUNT }, (_, n) => [`secret ${n}`, plant(n)]));
+    writeFileSync(at('wrap-root'), root);
+    const script = new URL('wrapprocess.ts', import.meta.url).pathname;
+    const child = spawn(process.execPath, [script, at('wraps'), at('wrap-root'), String(COUNT)], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      const [bytes] = (await once(child.stdout!, 'data')) as [Buffer];
+      expect(Number(String(bytes))).toBe(4 * COUNT);
+      const left = new Search({ ...planted, root, ...secretsOf(root, 1), ...secretsOf(root, 2) }).inMemory(child.pid!);
+      // What epoch 2 opens with is in use, and found: the search can find keys.
+      const expected = [...left.keys()].filter((name) => name.startsWith('epoch 2 '));
+      expect(expected).toContain('epoch 2 asset key');
+      expect([...left].filter(([name]) => !expected.includes(name))).toEqual([]);
+    } finally {
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+    }
+  },
+);

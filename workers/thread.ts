@@ -9,8 +9,8 @@ import { evidence } from './evidence.ts';
 import type { Answer, JobName, Message, ThreadData } from './job.ts';
 import { open } from './open.ts';
 import { signBatches, signHead, tryPairs } from './sign.ts';
-import { rewrap, unwrap } from './wrap.ts';
 import { derive } from './slhdsa.ts';
+import { rewrap, unwrap } from './wrap.ts';
 
 const { nice, engine: name } = workerData as ThreadData;
 beNice(nice);
