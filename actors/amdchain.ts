@@ -94,6 +94,29 @@ export function readAmdChain(text: string): [CertificateFrame, CertificateFrame,
   return blocks.map(readCertificateFrame) as [CertificateFrame, CertificateFrame, CertificateFrame];
 }
 
+/**
+ * Collateral of what a host, a file or AMD's service gives, in the one form that is published.
+ *
+ * @param certificates  DER of leaf, issuer and root, in any order
+ * @param crl           DER, or null
+ * @throws {SyntaxError} when they are not one of each
+ */
+export function arrangeAmdChain(certificates: readonly Uint8Array[], crl: Uint8Array | null): AmdCollateral {
+  const read = certificates.map(readCertificateFrame);
+  const only = (role: string, is: (one: CertificateFrame) => boolean) => {
+    const [first, ...more] = read.filter(is);
+    if (first === undefined || more.length > 0) throw new SyntaxError(`expected one ${role} among the certificates`);
+    return first.der;
+  };
+  const isRoot = (one: CertificateFrame) => one.ca && equal(one.issuer, one.subject);
+  const chain = [
+    only('VCEK or VLEK', (one) => !one.ca),
+    only('ASK', (one) => one.ca && !isRoot(one)),
+    only('ARK', isRoot),
+  ];
+  return { certificate_chain: writePem(chain), crl: crl?.toHex() ?? null };
+}
+
 /** Whether it is signed by its own key. */
 export function isSelfSigned(root: CertificateFrame): boolean {
   return isSignedBy(root, root);

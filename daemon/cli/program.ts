@@ -109,6 +109,24 @@ export function createProgram(done: (code: number) => void): Command {
     .action(async (files, options) => done(await (await import('./verify.ts')).verify(files, options)));
 
   program
+    .command('verify-quote')
+    .description(
+      'check one piece of hardware evidence: a quote, a report, or a guest agent’s answer with its event log',
+    )
+    .argument('<file>', 'bytes, hex, base64, the answer of GetQuote, an attestation, or a file that has one')
+    .option(
+      '--collateral <file>',
+      'JSON; of SEV-SNP also certificates and the list, one file each; may be given again',
+      collect,
+    )
+    .option('--at <time>', 'judge collateral at this time (RFC 3339)')
+    .option('--policy <file>', 'roots, measurements, TCB statuses, applications to accept (TOML or JSON)')
+    .option('--report-data <hex>', 'what it must attest; shorter than 64 bytes is padded with zeros')
+    .option('--allow-simulated', 'accept a root that is not that of a maker of hardware')
+    .option(...json)
+    .action(async (file, options) => done(await (await import('./verify-quote.ts')).verifyQuote(file, options)));
+
+  program
     .command('watch')
     .description('show the feed live, one line an entry, until Ctrl-C')
     .option('--cursor <n>', 'begin behind this entry; 0 is the beginning (default: now)', cursor)
@@ -154,8 +172,62 @@ export function createProgram(done: (code: number) => void): Command {
     .option(...json)
     .action(async (options) => done(await (await import('./guest-agent.ts')).guestAgent(options)));
 
-  for (const command of program.commands) command.exitOverride().showHelpAfterError();
+  addAdmin(program, done);
+
+  for (const command of leaves(program)) command.exitOverride().showHelpAfterError();
   return program;
+}
+
+/** Commands that do something; a group of them does nothing by itself. */
+export const leaves = (command: Command): Command[] =>
+  command.commands.flatMap((each) => (each.commands.length === 0 ? [each] : leaves(each)));
+
+function addAdmin(program: Command, done: (code: number) => void): void {
+  const admin = program.command('admin').description('keys of admins, and the orders that they sign');
+  admin.exitOverride().showHelpAfterError();
+  const config = ['-c, --config <file>', 'settings that differ from the embedded sequencer.toml'] as const;
+  /** What every order says. */
+  const order = (name: string, description: string) =>
+    admin
+      .command(name)
+      .description(description)
+      .requiredOption('--act <json>', 'what is ordered, as the API’s page lists it; @FILE reads it from a file')
+      .option('--log-id <id>', 'the log that it is for; left out, the one that a running daemon names')
+      .addOption(
+        new Option('--expires <duration>', 'how long it can be executed: 90s, 30m, 1h, 7d; at most 30d')
+          .argParser(duration)
+          .default(HOUR_MS, '1h'),
+      )
+      .option(...config)
+      .option('--url <url>', 'ask for the log over TCP instead of the unix socket', daemonUrl);
+
+  admin
+    .command('keygen')
+    .description('make the key of an admin, and print its public half')
+    .requiredOption('--out <file>', 'where the key goes, mode 0600; never over a file that is there')
+    .option('--json', 'print one JSON document')
+    .action(async (options) => done(await (await import('./admin.ts')).keygen(options)));
+  order('sign', 'sign an order, and print it')
+    .requiredOption('--key <file>', 'a file of `aegisd admin keygen`')
+    .action(async (options) => done(await (await import('./admin.ts')).sign(options)));
+  order('digest', 'print an order and its digest, for a key that is not in a file to sign')
+    .requiredOption('--public-key <key>', 'the raw public key in base64; @FILE reads it from a file')
+    .action(async (options) => done(await (await import('./admin.ts')).digest(options)));
+  admin
+    .command('attach')
+    .description('put the signature to an order that `aegisd admin digest` has printed, check it, and print the order')
+    .argument('<file>', 'what that command printed')
+    .requiredOption('--signature <signature>', 'ML-DSA-87 over the digest, in base64; @FILE reads it from a file')
+    .action(async (file, options) => done(await (await import('./admin.ts')).attach(file, options)));
+  admin
+    .command('submit')
+    .description('hand a signed order to a running daemon, which executes it once')
+    .argument('<file>', 'the order')
+    .option(...config)
+    .option('--url <url>', 'hand it in over TCP instead of the unix socket', daemonUrl)
+    .addOption(new Option('--token-file <file>', 'with --url: the file with the token of the role admin'))
+    .option('--json', 'print one JSON document')
+    .action(async (file, options) => done(await (await import('./admin.ts')).submit(file, options)));
 }
 
 const oneOf =
@@ -180,5 +252,16 @@ const integer = (from: number, to: number) => (value: string) => {
   return number;
 };
 const seconds = integer(1, 3600);
+
+const HOUR_MS = 3_600_000;
+const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: HOUR_MS, d: 24 * HOUR_MS };
+
+/** In ms. */
+const duration = (value: string): number => {
+  const [, digits, unit = ''] = /^([1-9]\d{0,6})([smhd])$/.exec(value) ?? [];
+  const duration_ms = Number(digits) * (UNITS_MS[unit] ?? Number.NaN);
+  if (duration_ms <= 30 * 24 * HOUR_MS) return duration_ms;
+  throw new InvalidArgumentError('expected a number and s, m, h or d, at most 30d');
+};
 const cursor = integer(0, Number.MAX_SAFE_INTEGER);
 const count = integer(1, 10_000);
