@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import type { Header } from './batch.ts';
 import golden from './digest.golden.json' with { type: 'json' };
 import {
+  adminsDigest,
   agentDigest,
   batchDigest,
   digest,
@@ -17,6 +18,7 @@ import {
   KEYSET_KEYS,
   keysetDigest,
   logId,
+  orderDigest,
   quoteDigest,
   receiptDigest,
   sealDigest,
@@ -237,6 +239,26 @@ const TABLE: Record<Tag, { types: string; values: readonly unknown[]; ours: Uint
       ['uint8', 4],
       ['bytes32[2]', bytes('policy', 64)],
     ]),
+  },
+  'aegis/admins/v1': {
+    types: 'bytes32[2], uint32, bytes32[2]',
+    values: [id64('log'), 3, id64('admins')],
+    ours: adminsDigest({ log_id: id64('log'), admin_count: 3, admins_root: bytes('admins', 64) }),
+  },
+  'aegis/order/v1': {
+    types: 'bytes32[2], bytes32, uint64, bytes32[2]',
+    values: [
+      id64('log'),
+      id32('nonce'),
+      1_771_419_531_127n,
+      `0x${createHash('sha512').update('{"epoch":3,"type":"retire_epoch"}').digest('hex')}`,
+    ],
+    ours: orderDigest({
+      log_id: id64('log'),
+      nonce: id32('nonce'),
+      not_after_ms: 1_771_419_531_127,
+      act: new TextEncoder().encode('{"epoch":3,"type":"retire_epoch"}'),
+    }),
   },
 };
 

@@ -21,6 +21,8 @@ export const TAGS = [
   'aegis/receipt/v1',
   'aegis/agent/v1',
   'aegis/asset/v1',
+  'aegis/admins/v1',
+  'aegis/order/v1',
 ] as const;
 export type Tag = (typeof TAGS)[number];
 
@@ -229,5 +231,29 @@ export function receiptDigest(receipt: {
     ['uint64', receipt.timestamp_ms],
     ['uint32', receipt.epoch],
     ['uint64', BigInt(receipt.order_by_height)],
+  ]);
+}
+
+/** Who may give orders. `admins_root` is over the SHA-512 of each public key, sorted (order.ts). */
+export function adminsDigest(admins: { log_id: string; admin_count: number; admins_root: Uint8Array }): Uint8Array {
+  return digest('aegis/admins/v1', [
+    ['bytes32[2]', fromHex(admins.log_id)],
+    ['uint32', admins.admin_count],
+    ['bytes32[2]', admins.admins_root],
+  ]);
+}
+
+/** What an admin signs. `act` is its canonical JSON in UTF-8. */
+export function orderDigest(order: {
+  log_id: string;
+  nonce: string;
+  not_after_ms: number;
+  act: Uint8Array;
+}): Uint8Array {
+  return digest('aegis/order/v1', [
+    ['bytes32[2]', fromHex(order.log_id)],
+    ['bytes32', fromHex(order.nonce)],
+    ['uint64', order.not_after_ms],
+    ['bytes32[2]', sha512(order.act)],
   ]);
 }

@@ -13,6 +13,7 @@ export const ENTRY_TYPES = [
   'seal_created',
   'rotation_scheduled',
   'rotation_executed',
+  'order_executed',
   'epoch_rewrapped',
 ] as const;
 

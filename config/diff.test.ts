@@ -25,6 +25,12 @@ describe('diff', () => {
     ]);
   });
 
+  it('compares lists by what is in them', () => {
+    const with_ = (...keys: string[]): Config => ({ ...config, admin: { keys } });
+    expect(diff(with_('a', 'b'), with_('a', 'b'))).toEqual([]);
+    for (const other of [with_('a'), with_('b', 'a'), with_()]) expect(diff(with_('a', 'b'), other)).toHaveLength(1);
+  });
+
   it.each(CONFIG_KEYS)('sees a change of %s', (key) => {
     const [section = '', name = ''] = key.split('.');
     const after: Config = { ...config, [section]: { ...config[section as keyof Config], [name]: 'other' } };
@@ -37,6 +43,7 @@ describe('diff', () => {
     const fixed = [
       'chain.',
       'keys.',
+      'admin.',
       'attestation.',
       'quantum.',
       'signing.',

@@ -36,10 +36,16 @@ export interface Change {
 
 /** Every setting that differs, in the order of the schema; empty when nothing changed. */
 export function diff(before: Config, after: Config): Change[] {
-  return CONFIG_KEYS.filter((key) => setting(before, key) !== setting(after, key)).map((key) => ({
+  return CONFIG_KEYS.filter((key) => !isSame(setting(before, key), setting(after, key))).map((key) => ({
     key,
     before: setting(before, key),
     after: setting(after, key),
     live: LIVE_KEYS.has(key),
   }));
+}
+
+/** Lists are the same when all that is in them is. */
+function isSame(a: Change['before'], b: Change['after']): boolean {
+  if (!Array.isArray(a) || !Array.isArray(b)) return a === b;
+  return a.length === b.length && a.every((each, i) => each === b[i]);
 }

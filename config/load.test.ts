@@ -251,7 +251,12 @@ describe('a mistake', () => {
   it('in any single key is reported once, on its own line, whatever the layout', () => {
     const { config } = loadConfig();
     const wrong = { number: ['1.5', '"1"', 'true', '[1]', '{}'], string: ['1', '1.5', 'true', '[""]', '{}'] };
-    const literals = { ...wrong, boolean: ['0', '"true"', '[true]'], bigint: ['1.5', 'true', '[1]'] };
+    const literals = {
+      ...wrong,
+      object: ['1', '"1"', 'true', '[1]', '{}'],
+      boolean: ['0', '"true"', '[true]'],
+      bigint: ['1.5', 'true', '[1]'],
+    };
     const layouts = [
       (section: string, key: string, value: string) => ({ text: `[${section}]\n# why\n${key} = ${value}\n`, line: 3 }),
       (section: string, key: string, value: string) => ({ text: `${section}.${key} = ${value}\n`, line: 1 }),
@@ -274,6 +279,34 @@ describe('a mistake', () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('admin.keys', () => {
+  const key = (fill: number) => new Uint8Array(2592).fill(fill);
+  const keys = (...values: string[]) => load(`[admin]\nkeys = ${JSON.stringify(values)}\n`).admin.keys;
+
+  it('take hex and base64, and have one spelling afterwards', () => {
+    expect(loadConfig({ environment: {} }).config.admin.keys).toEqual([]);
+    const [one, two, three] = [key(1), key(2), key(3)];
+    const found = keys(one.toBase64(), two.toHex(), `0x${three.toHex().toUpperCase()}`);
+    expect(found).toEqual([one, two, three].map((each) => each.toBase64()));
+    expect(Object.isFrozen(found)).toBe(true);
+  });
+
+  it.each([
+    ['"a"', 'not a string'],
+    ['[""]', 'number 1 is none'],
+    [JSON.stringify([key(1).toBase64(), key(2).toBase64().slice(4)]), 'number 2 is none'],
+    [JSON.stringify([key(1).toHex().slice(2)]), 'number 1 is none'],
+    [JSON.stringify([`${key(1).toBase64()}!`]), 'number 1 is none'],
+    [JSON.stringify([key(1).toBase64(), key(1).toHex()]), 'one is there twice'],
+    [JSON.stringify(Array.from({ length: 17 }, (_, i) => key(i).toBase64())), 'found 17'],
+  ])('are not %.40s', (value, why) => {
+    const [issue] = refusal(write(`[admin]\nkeys = ${value}\n`)).issues;
+    expect(issue).toMatchObject({ key: 'admin.keys', line: 2, message: expect.stringContaining(why) });
+    expect(issue!.message).toContain('expected a list of at most 16 distinct ML-DSA-87 public keys');
+    expect(issue!.message.length).toBeLessThan(200);
   });
 });
 

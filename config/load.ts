@@ -145,7 +145,10 @@ function nameOf(path: string): string {
 }
 
 function freeze(config: Config): Config {
-  for (const section of Object.values(config)) Object.freeze(section);
+  for (const section of Object.values(config)) {
+    for (const value of Object.values(section)) Object.freeze(value);
+    Object.freeze(section);
+  }
   return Object.freeze(config);
 }
 

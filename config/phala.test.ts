@@ -206,7 +206,7 @@ it('what comes out loads, whatever goes in, and changes only what the report say
       const { report, settings } = convert(entries.map(([key, value]) => `${key} = ${value}`).join('\n'));
       const config = load(settings);
       const set = new Set<string>(report.flatMap(({ to }) => to ?? []));
-      for (const key of CONFIG_KEYS) if (!set.has(key)) expect(setting(config, key)).toBe(setting(defaults, key));
+      for (const key of CONFIG_KEYS) if (!set.has(key)) expect(setting(config, key)).toEqual(setting(defaults, key));
       expect(report.filter(({ key }) => !key.startsWith('x'))).toHaveLength(
         entries.filter(([key]) => !key.startsWith('x.')).length,
       );

@@ -148,6 +148,47 @@ function table<const T extends z.core.$ZodShape>(shape: T) {
   return z.strictObject(shape, { error });
 }
 
+/** FIPS 204 §4, table 2. */
+const ADMIN_KEY_BYTES = 2592;
+const ADMINS_MAX = 16;
+
+/** Raw ML-DSA-87 public keys, distinct, in padded base64 whatever they were written in. */
+function adminKeys() {
+  const expected = `expected a list of at most ${ADMINS_MAX} distinct ML-DSA-87 public keys`;
+  return z
+    .unknown()
+    .transform((value, context): readonly string[] => {
+      const refuse = (message: string) => {
+        context.addIssue({ code: 'custom', message, input: value });
+        return z.NEVER;
+      };
+      if (!Array.isArray(value)) return refuse(`${expected}, not ${kind(value)}`);
+      if (value.length > ADMINS_MAX) return refuse(`${expected}, found ${value.length}`);
+      const keys = value.map(adminKey);
+      const wrong = keys.indexOf(undefined);
+      const each = `each ${ADMIN_KEY_BYTES} bytes in hex or base64`;
+      if (wrong !== -1) return refuse(`${expected}, ${each}; number ${wrong + 1} is none`);
+      if (new Set(keys).size < keys.length) return refuse(`${expected}; one is there twice`);
+      return keys as string[];
+    })
+    .meta({ accepts: `A list of at most ${ADMINS_MAX} public keys, each in hex or base64` });
+}
+
+/** @returns its one spelling; undefined for what is no key */
+function adminKey(value: unknown): string | undefined {
+  if (typeof value !== 'string' || value.length > 2 + 2 * ADMIN_KEY_BYTES) return undefined;
+  const digits = /^(?:0x)?([0-9A-Fa-f]+)$/.exec(value)?.[1];
+  try {
+    const bytes =
+      digits?.length === 2 * ADMIN_KEY_BYTES
+        ? Uint8Array.fromHex(digits)
+        : Uint8Array.fromBase64(value, { lastChunkHandling: 'strict' });
+    return bytes.length === ADMIN_KEY_BYTES ? bytes.toBase64() : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 const points = () => integer(0, 1_000_000, 'points');
 
 export const schema = table({
@@ -216,6 +257,7 @@ export const schema = table({
     app_id: text(/^(?:(?:0x)?[0-9A-Fa-f]{40})?$/, 'Empty, or 40 hex digits'),
     credential: text(/^(?!\.\.?$)[\w.-]{1,255}$/, '1 to 255 letters, digits, and any of "._-", but not "." or ".."'),
   }),
+  admin: table({ keys: adminKeys() }),
   attestation: table({
     primary: choice(ATTESTATION_PROVIDERS),
     quote_lifetime_s: integer(60, 86_400, 'seconds'),
@@ -255,7 +297,7 @@ export const CONFIG_KEYS = Object.entries(schema.shape).flatMap(([section, { sha
 ) as readonly ConfigKey[];
 
 /** The value of one setting by its `section.key`. */
-export function setting(config: Config, key: ConfigKey): string | number | bigint | boolean {
+export function setting(config: Config, key: ConfigKey): string | number | bigint | boolean | readonly string[] {
   const [section, name] = key.split('.') as [keyof Config, never];
   return config[section][name];
 }

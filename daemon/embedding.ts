@@ -8,6 +8,7 @@ import type { Attestation } from '../actors/quote.ts';
 import type { Config, Settings } from '../config/schema.ts';
 import type { ActiveEpoch } from './epochs.ts';
 import type { Admission } from './intake.ts';
+import type { Orders } from './orders.ts';
 import type { Retirement } from './retirement.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
 import type { Ready, Status } from './status.ts';
@@ -52,6 +53,8 @@ export interface Sequencer extends AsyncDisposable {
   /** What envelopes are encrypted to. */
   readonly keyset: Keyset;
   readonly events: EventEmitter<SequencerEvents>;
+  /** What admins order; each takes a signature of theirs. */
+  readonly orders: Orders;
   /**
    * Admits one encrypted transaction; durable when it resolves with `ok`.
    *

@@ -87,6 +87,10 @@ export const FAULTS = {
       `DSTACK_SIMULATOR_ENDPOINT is set in the environment while ${d.reason}: everyone knows the keys of a simulator.`,
     'Unset it; a simulator on purpose is keys.source = "dstack" with its socket, in development.',
   ],
+  admins_changed: [
+    (d) => `The configuration names ${d.found} as admin, but genesis fixed ${d.fixed}.`,
+    'Put the admin.keys of genesis back; other admins are another log, so they take a state_dir of their own.',
+  ],
   self_test_failed: [
     (d) =>
       `The start-up self-test failed: ${list(d.primitives)} gave wrong answers${d.engine ? ` (signing.engine = "${d.engine}")` : ''}.`,

@@ -15,6 +15,8 @@ import type { Reader, Transaction } from './store.ts';
 export interface Meta {
   /** Drawn once, when the store is made. */
   genesis: { chain_id: string; log_id: string; created_at_ms: number };
+  /** Who may give orders, drawn up with genesis and never changed: public keys in base64. Not there where nobody may. */
+  admins: { keys: readonly string[]; digest: string; leaf_index: number };
   mempool: { count: number; next_sequence: number };
   /** How far the heights have come, and the digest and time that the next header continues from. */
   heights: {
@@ -49,6 +51,9 @@ export function meta<Name extends keyof Meta>(reader: Reader, name: Name): Meta[
 export function putMeta<Name extends keyof Meta>(tx: Transaction, name: Name, value: Meta[Name]): void {
   tx.put('meta', name, value);
 }
+
+export const adminsRecord = (reader: Reader): Meta['admins'] | undefined =>
+  reader.get('meta', 'admins') as Meta['admins'] | undefined;
 
 export const totals = (reader: Reader): Meta['totals'] =>
   (reader.get('meta', 'totals') as Meta['totals'] | undefined) ?? { sequenced: 0, refused: {} };

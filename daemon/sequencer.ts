@@ -4,16 +4,18 @@
 import { EventEmitter } from 'node:events';
 import { join, resolve } from 'node:path';
 import type { BatchFile } from '../actors/batch.ts';
+import { canonicalJson } from '../actors/canonical.ts';
 import { sha512 } from '../actors/digest.ts';
 import { hex, utf8 } from '../actors/encoding.ts';
 import { Envelope, type EnvelopeInput } from '../actors/envelope.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
-import { canonicalJson } from '../config/canonical.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config, Settings } from '../config/schema.ts';
 import { createPool, type Pool } from '../workers/pool.ts';
 import { deriveTask } from '../workers/slhdsa.ts';
+import { actHandlers } from './acts.ts';
+import { foundAdmins } from './admins.ts';
 import { firstIssue } from './api/input.ts';
 import { Attester } from './attester.ts';
 import { batchFile, recentBatches } from './batches.ts';
@@ -29,6 +31,7 @@ import type { KeySource } from './keys/source.ts';
 import { KeysetQuote } from './keysets.ts';
 import { createLogger } from './logger.ts';
 import { Mempool } from './mempool.ts';
+import { type Orders, openOrders } from './orders.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
 import { keysetRecord, meta, pendingRotation } from './records.ts';
 import type { Backlog, Retirement } from './retirement.ts';
@@ -88,6 +91,7 @@ function aborted(signal: AbortSignal): Promise<void> {
 class Assembly implements Sequencer {
   readonly config: Config;
   readonly events = new EventEmitter<SequencerEvents>();
+  orders!: Orders;
   readonly #options: SequencerOptions;
   readonly #log: Logger;
   readonly #fatal: (error: unknown) => void;
@@ -157,6 +161,7 @@ class Assembly implements Sequencer {
       hybrid_ecdsa: config.quantum.hybrid_ecdsa,
       now,
       prove: (keys) => proveKeys(keys, pool),
+      found: (step, log_id) => foundAdmins(step, log_id, config.admin.keys),
     });
     const epochs = this.#epochs;
     const genesis = epochs.log;
@@ -242,6 +247,10 @@ class Assembly implements Sequencer {
       options: () => ({ ...config.mempool, ...config.sequencer, ...config.ordering }),
       now,
     });
+
+    const acts = actHandlers({ onForced: () => rotator.wake() });
+    const onExecuted = () => this.#sealer.wake();
+    this.orders = await openOrders({ runtime, store, log: genesis, config, acts, now, onExecuted });
 
     await threads;
     const { in_flight_max } = config.sequencer;

@@ -34,6 +34,8 @@ export type Rows = {
   nodes: [place: readonly [level: number, index: number], value: Uint8Array];
   seals: [size: number, value: Json];
   keysets: [epoch: number, value: Json];
+  orders: [leaf_index: number, value: Json];
+  order_nonces: [nonce: string, value: { leaf_index: number }];
   rotations: [to_epoch: number, value: Json];
   journal: [cursor: number, value: JournalRecord];
   outbox: [effect_id: number, value: OwedEffect];
@@ -160,6 +162,10 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   seals: { key: uint, value: 'json' },
   // epoch → public keyset
   keysets: { key: uint, value: 'json' },
+  // leaf_index → an admin's order that was executed; kept for ever
+  orders: { key: uint, value: 'json' },
+  // nonce → where the order that has used it is in the log; kept for ever
+  order_nonces: { key: hexOf(32), value: 'json' },
   // epoch → why and when it came after the one before
   rotations: { key: uint, value: 'json' },
   // cursor, from 1 → {type, at_ms, data, prev}

@@ -6,6 +6,7 @@ import { BatchFile } from '../actors/batch.ts';
 import { Envelope } from '../actors/envelope.ts';
 import { SignedHead } from '../actors/head.ts';
 import { Keyset } from '../actors/keyset.ts';
+import { Order } from '../actors/order.ts';
 import { Receipt } from '../actors/receipt.ts';
 import { REFUSALS } from '../actors/refusal.ts';
 import { Head } from '../actors/seal.ts';
@@ -30,6 +31,7 @@ export const PARTS: readonly Part[] = [
     'A seal as it travels alone: `sealed` of GET /log/head, what `aegisd verify --since` takes.',
   ),
   schema('keyset', Keyset, 'The public keys of an epoch.'),
+  schema('order', Order, 'An order of an admin: the body of POST /admin/orders.'),
   schema('envelope', Envelope, 'The body of POST /transactions, or one of an array.'),
   { file: 'docs/format.md', text: formatPage },
   { file: 'docs/api.md', text: guide },

@@ -13,9 +13,11 @@ import WebSocket from 'ws';
 import { TransactionStatus } from '../actors/admission.ts';
 import { base64, concat, fromHex, hex } from '../actors/encoding.ts';
 import type { Envelope } from '../actors/envelope.ts';
+import type { Order, UnsignedOrder } from '../actors/order.ts';
 import { REFUSALS, type Refusal } from '../actors/refusal.ts';
 import { PROBLEMS, Problem, type ProblemCode } from '../daemon/api/problem.ts';
 import { createServer, type Listening } from '../daemon/api/server.ts';
+import { makeAdmin } from './admin.ts';
 import { enveloped, forged, type House, openHouse, quiet, signed } from './house.ts';
 import { limitedDaemon } from './limited.ts';
 
@@ -34,6 +36,10 @@ interface World {
 }
 
 const BY_HAND = { batch_interval_ms: 60_000, batch_size: 50 };
+const [alice, mallory] = [makeAdmin(1), makeAdmin(2)];
+/** The room that can do it is yet to come. */
+const UNSUPPORTED = { type: 'set_redundancy', enabled: false, worker: null, enclave: null } as const;
+const RETIRE = { type: 'retire_epoch', epoch: 1 } as const;
 const METRICS_TOKEN = 'm'.repeat(64);
 const JSON_TYPE = { 'content-type': 'application/json' };
 
@@ -45,6 +51,7 @@ beforeAll(async () => {
   vi.stubEnv('CREDENTIALS_DIRECTORY', credentials);
   const house = await openHouse({
     sequencer: BY_HAND,
+    admin: { keys: [alice.public_key] },
     api: { rate_limit_per_s: 0, request_timeout_ms: 400, envelopes_max: 64 },
     feed: { clients_max: 1 },
   });
@@ -93,6 +100,15 @@ async function raw({ at }: World, text: string): Promise<Answer> {
   return { status: Number(head!.split(' ')[1]), body: JSON.parse(body!) };
 }
 
+/** Through the socket, as `aegisd admin submit` does. */
+const hand = ({ at }: World, order: Order) =>
+  ask(
+    { socketPath: at.socket },
+    { method: 'POST', path: '/admin/orders', headers: JSON_TYPE, body: JSON.stringify(order) },
+  );
+const ordered = ({ house }: World, other: Partial<UnsignedOrder> = {}, by = alice) =>
+  by.order(house.sequencer.epoch.log.log_id, RETIRE, other);
+
 const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
   bad_request: (w) => raw(w, 'hello\r\n\r\n'),
   empty_body: ({ at }) => post(at, ''),
@@ -107,6 +123,8 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
     const headers = { authorization: `Bearer ${METRICS_TOKEN}` };
     return ask(tcp(at), { method: 'POST', path: '/batches/cut', headers });
   },
+  order_admin_unknown: (w) => hand(w, ordered(w, {}, mallory)),
+  order_signature_invalid: (w) => hand(w, { ...ordered(w), nonce: `0x${'00'.repeat(32)}` }),
   route_not_found: (w) => get(w, '/nope'),
   transaction_not_found: (w) => get(w, `/transactions/0x${'00'.repeat(32)}`),
   batch_not_found: (w) => get(w, '/batches/4096'),
@@ -116,6 +134,18 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
   request_timeout: (w) => raw(w, 'GET /health HTTP/1.1\r\nHost: x\r\n'),
   epoch_not_accepted: async ({ at, house }) =>
     post(at, JSON.stringify({ ...(await enveloped(house.sequencer)), epoch: 7 })),
+  order_wrong_log: (w) => hand(w, ordered(w, { log_id: `0x${'00'.repeat(64)}` })),
+  order_expired: (w) => hand(w, ordered(w, { not_after_ms: Date.now() - 1 })),
+  order_lifetime_too_long: (w) => hand(w, ordered(w, { not_after_ms: Date.now() + 31 * 86_400_000 })),
+  order_replayed: async (w) => {
+    await w.house.sequencer.store.commit((tx) => {
+      tx.put('machines', 'epoch/7', { version: 1, value: 'grace', context: { epoch: 7 } });
+    });
+    const order = ordered(w, { act: { ...RETIRE, epoch: 7 } });
+    expect(await hand(w, order)).toMatchObject({ status: 200 });
+    return hand(w, order);
+  },
+  act_refused: (w) => hand(w, ordered(w)),
   future_cursor: (w) => get(w, '/feed/entries?after=999999'),
   outdated_cursor: async (w) => {
     await w.house.sequencer.store.commit((tx) => tx.remove('journal', 1));
@@ -128,6 +158,7 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
   rate_limited: ({ smallAt }) => ask(tcp(smallAt), { path: '/attestation?nonce=c0ffee' }),
   headers_too_large: (w) => raw(w, `GET / HTTP/1.1\r\nHost: x\r\nX: ${'x'.repeat(20_000)}`),
   internal_error: (w) => brokenStatus(w),
+  act_not_supported: (w) => hand(w, ordered(w, { act: UNSUPPORTED })),
   mempool_full: async ({ small, smallAt }) => {
     const { socket: socketPath } = smallAt;
     const submit = async () => {

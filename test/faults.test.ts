@@ -16,6 +16,7 @@ import { simulatorSource } from '../daemon/keys/simulator.ts';
 import { acquireLock } from '../daemon/lock.ts';
 import { SCHEMA_VERSION } from '../daemon/schema.ts';
 import { openStore } from '../daemon/store.ts';
+import { makeAdmin } from './admin.ts';
 import { settings } from './house.ts';
 
 /** What a spoiled folder needs besides: lines of TOML for its start, and how to let go of what was held. */
@@ -78,6 +79,10 @@ const PROVOKED: Record<FaultCode, Provoked> = {
     says: /^The guest agent at .+none failed Info: there is no such socket\. See /,
   },
   simulator_endpoint: { inside: 'daemon/keys/source.test.ts' },
+  admins_changed: {
+    ends: () => ({ toml: `[admin]\nkeys = ["${makeAdmin(1).public_key}"]\n` }),
+    says: /^The configuration names 0x[0-9a-f]{16}… as admin, but genesis fixed nobody\. Put the admin\.keys of genesis back/,
+  },
   self_test_failed: { inside: 'daemon/proof.test.ts' },
   token_invalid: {
     ends: (state) => writeFileSync(join(state, 'admin.token'), ''),

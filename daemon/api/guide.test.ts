@@ -3,14 +3,16 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeAdmin } from '../../test/admin.ts';
 import { enveloped, type House, openHouse } from '../../test/house.ts';
 import { EXAMPLES, GUIDE_FILE, guide } from './guide.ts';
 import type { Listening } from './server.ts';
 
+const admin = makeAdmin(1);
 let house: House;
 let at: Listening;
 beforeAll(async () => {
-  house = await openHouse();
+  house = await openHouse({ admin: { keys: [admin.public_key] } });
   at = await house.server.listen();
 });
 afterAll(() => house?.[Symbol.asyncDispose]());
@@ -60,6 +62,11 @@ describe('docs/api.md', () => {
     if (!admission.ok) throw new Error(admission.code);
     await house.journaled('seal_created', ({ heights }) => (heights as number[]).includes(0));
     writeFileSync(join(folder, 'envelope.json'), JSON.stringify(await enveloped(house.sequencer)));
+    await house.sequencer.store.commit((tx) => {
+      tx.put('machines', 'epoch/7', { version: 1, value: 'grace', context: { epoch: 7 } });
+    });
+    const order = admin.order(house.sequencer.epoch.log.log_id, { type: 'retire_epoch', epoch: 7 });
+    writeFileSync(join(folder, 'order.json'), JSON.stringify(order));
     const env = { PATH: process.env.PATH, AEGIS: at.url, ID: admission.envelope_id };
     for (const { curl, route } of EXAMPLES) {
       const wanted = OTHER_STATUS[route] ?? 200;

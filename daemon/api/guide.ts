@@ -2,6 +2,7 @@
 // feed. The list of routes is here, because it has an example for each; tests hold it against the app and run every example.
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { ACTS } from '../../actors/act.ts';
 import { CLOSE_CODES, type CloseReason, ENTRY_TYPES } from '../../actors/feed.ts';
 import { REFUSALS, type Refusal } from '../../actors/refusal.ts';
 import { ALARMS } from '../../client/auditor.ts';
@@ -84,6 +85,12 @@ export const EXAMPLES: readonly Example[] = [
     'The key that IPNS keys are encrypted to in an `epoch`, 130 hex digits',
     '"$AEGIS/public-key?epoch=1"',
   ),
+  open('GET /admin/keys', 'The admins of the log, whose signed orders are executed', '$AEGIS/admin/keys'),
+  open(
+    'GET /admin/orders',
+    'Orders that were executed, behind the leaf `after` (20 or `limit`, at most 100)',
+    '"$AEGIS/admin/orders?limit=10"',
+  ),
   open('GET /health', 'The process lives', '$AEGIS/health'),
   open('GET /ready', '200, or 503 with reasons', '$AEGIS/ready'),
   open('GET /feed', 'WebSocket (below)', '$AEGIS/feed'),
@@ -104,6 +111,12 @@ export const EXAMPLES: readonly Example[] = [
     role: 'admin',
     answer: 'Cuts a batch now; its height, or null when nothing is pending',
     curl: 'curl -s -X POST --unix-socket state/aegisd.sock http://aegisd/batches/cut',
+  },
+  {
+    route: 'POST /admin/orders',
+    role: 'admin',
+    answer: 'Executes an order that an admin has signed (below), once',
+    curl: "curl -s -H 'content-type: application/json' -d @order.json --unix-socket state/aegisd.sock http://aegisd/admin/orders",
   },
 ];
 
@@ -166,6 +179,15 @@ export function table(head: readonly string[], rows: readonly (readonly (string 
   return [first, line(widths.map((width) => '-'.repeat(width))), ...rest].join('\n');
 }
 
+const code = (name: string) => `\`${name}\``;
+
+/** Of an act, beside its type. */
+const membersOf = (shape: object) =>
+  Object.keys(shape)
+    .filter((name) => name !== 'type')
+    .map(code)
+    .join(', ');
+
 /** The whole page. */
 export function guide(): string {
   return `<!-- Made by daemon/api/guide.ts: npm run docs -->
@@ -212,7 +234,7 @@ refused after it was ordered costs \`api.refused_penalty\` more, a quote over a 
 ## Errors
 
 Every error is an RFC 9457 problem, \`application/problem+json\`: \`type\`, \`title\`, \`status\`, a stable \`code\`, \`remedy\` (what to do next), and where it
-helps \`detail\`, \`field\`, \`position\`, \`retry_after_s\`, \`current_epoch\`, \`keyset_digest\`, \`size\`, \`oldest\`, \`newest\`.
+helps \`detail\`, \`field\`, \`position\`, \`retry_after_s\`, \`current_epoch\`, \`keyset_digest\`, \`size\`, \`oldest\`, \`newest\`, \`leaf_index\`.
 
 ${table(
   ['status', 'code', 'meaning', 'what to do'],
@@ -264,6 +286,20 @@ A mirror takes the entries or, after c2sp.org/tlog-tiles, the hashes: tile \`ind
 \`256 · index\` to \`256 · index + 255\` of 256^L leaves each, 64 bytes a hash; level 0 holds leaf hashes, and \`.p/{width}\` is the beginning
 of a tile that is not full yet. Here an index is one plain number. Entries, tiles, headers and seals that a seal covers never change and are
 marked so: \`Cache-Control: immutable\`. What is newer is \`no-cache\`.
+
+## Orders
+
+What lowers security takes more than the admin's token: an order that one of the admins of \`admin.keys\` has signed with ML-DSA-87, for this log, once, for
+at most 30 days. One signature is enough. \`aegisd admin keygen\`, \`sign\` and \`submit\` make it and hand it in ([cli.md](cli.md)); what is signed is on
+[format.md](format.md) §2. An executed order is an entry of the log of kind \`policy\`, and \`/admin/orders\` has it whole, so that anybody
+can check it against \`/admin/keys\`, whose digest is such an entry, too. \`act\` is one of:
+
+${table(
+  ['`type`', 'members', 'what it does'],
+  ACTS.map(({ shape, description = '' }) => [code(shape.type.value), membersOf(shape), description]),
+)}
+
+An act that this version cannot do yet is refused with \`act_not_supported\`.
 
 ## The feed
 

@@ -29,7 +29,7 @@ export async function describe(app: App, version: string): Promise<void> {
 /** After the routes: the text to serve. */
 export const documentOf = (app: App): string => JSON.stringify(app.swagger());
 
-/** Drops components that nothing refers to, and the suffix of inputs whose plain name is free. */
+/** Drops components that nothing refers to, and the suffix of inputs whose plain name is free or says the same. */
 function tidy(document: Document): Document {
   const { components, ...rest } = document;
   const all = components?.schemas ?? {};
@@ -44,7 +44,7 @@ function tidy(document: Document): Document {
   visit(rest);
   const plain = (name: string) => {
     const short = name.endsWith(INPUT) ? name.slice(0, -INPUT.length) : name;
-    return used.has(short) ? name : short;
+    return used.has(short) && bare(all[name]) !== bare(all[short]) ? name : short;
   };
   const schemas = Object.fromEntries([...used].sort().map((name) => [plain(name), all[name]]));
   return JSON.parse(JSON.stringify({ ...rest, components: { ...components, schemas } }), (key, value) =>
@@ -53,6 +53,9 @@ function tidy(document: Document): Document {
       : value,
   );
 }
+
+/** A schema as text, whether it is of inputs or outputs. */
+const bare = (schema: unknown): string => JSON.stringify(schema).replace(/("\$ref":"[^"]+?)Input"/g, '$1"');
 
 function references(value: unknown): string[] {
   const text = JSON.stringify(value) ?? '';

@@ -50,6 +50,16 @@ export const PROBLEMS = {
     'The token is valid, but its role does not open this route.',
     'Use a token of the role that the route names, or of admin.',
   ],
+  order_admin_unknown: [
+    403,
+    'The log knows no admin of this id.',
+    'Sign with a key that /admin/keys lists; they were fixed when the log began.',
+  ],
+  order_signature_invalid: [
+    403,
+    'The signature is not one of this admin over this order.',
+    'Sign the order as it is, with the context `aegis/order/v1`; `aegisd admin sign` does.',
+  ],
   route_not_found: [
     404,
     'There is nothing at this path; /openapi.json lists the routes.',
@@ -85,6 +95,31 @@ export const PROBLEMS = {
     409,
     'Envelopes of this epoch are not admitted; encrypt to the current keyset.',
     'Fetch and verify the keyset of `current_epoch`, and encrypt the transaction again.',
+  ],
+  order_wrong_log: [
+    409,
+    'The order is for another log.',
+    'Sign an order for the log_id that /log/head has; check that this is the daemon that you mean.',
+  ],
+  order_expired: [
+    409,
+    'The order could be executed until not_after_ms, which has passed.',
+    'Look in /admin/orders whether it was; if not, sign a new one. Its time is judged by the newest batch as well.',
+  ],
+  order_lifetime_too_long: [
+    409,
+    'The order would be good for more than 30 days.',
+    'Sign one that expires sooner, and hand it in when it is needed.',
+  ],
+  order_replayed: [
+    409,
+    'An order with this nonce was executed before; it counts once.',
+    'Nothing, if it was this one: /admin/orders has it at `leaf_index`. To do the same again sign a new order.',
+  ],
+  act_refused: [
+    409,
+    'The order is genuine, but what it says cannot be done now; nothing was changed.',
+    'Read `detail`. The same order can be handed in again, as long as it has not expired.',
   ],
   future_cursor: [
     409,
@@ -125,6 +160,11 @@ export const PROBLEMS = {
     500,
     'The daemon made a mistake; its log has the details.',
     'The same request will fail again. Operator: the line `a request failed` of the log has the error; report it.',
+  ],
+  act_not_supported: [
+    501,
+    'The order is genuine, but this daemon cannot do such an act; nothing was changed.',
+    'Run a version that can: the order stays good until it expires.',
   ],
   mempool_full: [
     503,
@@ -173,6 +213,7 @@ const Extensions = z.object({
   oldest: Counter.optional().describe('The oldest cursor that is kept.'),
   newest: Counter.optional().describe('The newest cursor.'),
   envelope_id: Bytes32.optional(),
+  leaf_index: Counter.optional().describe('Of the order that has used the nonce, in the log.'),
 });
 type Extensions = z.output<typeof Extensions>;
 

@@ -19,6 +19,7 @@ import { acceptJson, NoQuery, validatorCompiler } from './input.ts';
 import { log } from './log.ts';
 import { Metrics, metrics } from './metrics.ts';
 import { describe, documentOf } from './openapi.ts';
+import { orders } from './orders.ts';
 import { problemOf, problemSent, Refused, sendProblem } from './problem.ts';
 import type { App, Modules } from './route.ts';
 import { sequencerRoutes } from './sequencer.ts';
@@ -147,7 +148,8 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
   });
 
   await describe(app, modules.version);
-  for (const room of [transactions, sequencerRoutes, batches, log, tiles, epochs, health, feed]) room(app, modules);
+  for (const room of [transactions, sequencerRoutes, batches, log, tiles, epochs, orders, health, feed])
+    room(app, modules);
   metrics(app, gauges);
   app.get(
     '/openapi.json',

@@ -1,8 +1,8 @@
 // `aegisd check-config`: the effective settings, or every mistake with file, line, key and what is allowed; with `--from`, what
 // a configuration of the upstream comes to here, key by key.
 import { writeFileSync } from 'node:fs';
-import { canonicalJson } from '../../config/canonical.ts';
-import { diff } from '../../config/diff.ts';
+import { canonicalJson } from '../../actors/canonical.ts';
+import { type Change, diff } from '../../config/diff.ts';
 import { ConfigError, issueText } from '../../config/error.ts';
 import { loadConfig } from '../../config/load.ts';
 import { convertPhala, type Outcome, type ReportLine } from '../../config/phala.ts';
@@ -25,7 +25,7 @@ export async function checkConfig(options: CheckOptions): Promise<number> {
       process.stdout.write(`{"ok":true,"sources":${JSON.stringify(sources)},"config":${canonicalJson(config)}}\n`);
       return EXIT.ok;
     }
-    const lines = changes.map(({ key, before, after }) => `  ${key} = ${String(after)} (default ${String(before)})`);
+    const lines = changes.map(({ key, before, after }) => `  ${key} = ${shown(after)} (default ${shown(before)})`);
     const said = lines.length === 0 ? ['  every setting has its default'] : lines;
     process.stdout.write(`The configuration is good: ${sources.join(', ')}\n${said.join('\n')}\n`);
     return EXIT.ok;
@@ -36,6 +36,9 @@ export async function checkConfig(options: CheckOptions): Promise<number> {
     return EXIT.refused;
   }
 }
+
+/** A list may hold keys of thousands of characters. */
+const shown = (value: Change['after']) => (Array.isArray(value) ? `a list of ${value.length}` : String(value));
 
 /** @returns ok only if every key of the file acts here, or says what Aegis does anyway */
 function convert(from: string, options: CheckOptions): number {

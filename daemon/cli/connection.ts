@@ -65,6 +65,7 @@ const Said = z.object({
 /**
  * @param options.keepAlive   many requests will follow
  * @param options.timeout_ms  for each of them
+ * @param options.token       of a role, for what is not public over TCP
  * @throws {RequestError} bad_url. @throws {ConfigError}
  */
 export function connect(options: {
@@ -72,12 +73,21 @@ export function connect(options: {
   url?: string;
   keepAlive?: boolean;
   timeout_ms?: number;
+  token?: string;
 }): Connection {
   const agent = new Agent({ keepAlive: options.keepAlive === true });
   const target = options.url === undefined ? socketOf(options.config) : tcp(options.url);
   const timeout_ms = options.timeout_ms ?? TIMEOUT_MS;
+  const authorization = options.token === undefined ? {} : { authorization: `Bearer ${options.token}` };
   const ask = async <T>(method: string, path: string, body?: unknown, shape?: z.ZodType<T>): Promise<T> => {
-    const { status, text } = await exchange({ ...target.options, agent }, method, path, body, timeout_ms);
+    const { status, text } = await exchange(
+      { ...target.options, agent },
+      authorization,
+      method,
+      path,
+      body,
+      timeout_ms,
+    );
     const what = `${method} ${path}: ${status}`;
     const answer = parse(text, what);
     if (status < 200 || status >= 300) throw problemError(answer, what);
@@ -127,6 +137,7 @@ function problemError(answer: unknown, what: string): RequestError {
 
 function exchange(
   target: object,
+  authorization: { authorization?: string },
   method: string,
   path: string,
   body: unknown,
@@ -137,7 +148,7 @@ function exchange(
   const headers =
     payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) };
   const request = httpRequest(
-    { ...target, method, path, headers, signal: AbortSignal.timeout(timeout_ms) },
+    { ...target, method, path, headers: { ...headers, ...authorization }, signal: AbortSignal.timeout(timeout_ms) },
     (answer) => {
       const chunks: Buffer[] = [];
       let length = 0;

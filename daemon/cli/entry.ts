@@ -41,6 +41,11 @@ const LINES: Readonly<Record<string, (data: unknown) => string | undefined>> = {
     z.object({ size: z.int(), heights: z.array(z.int()) }),
     ({ size, heights }) => `sealed     the first ${many(size, 'log entry')}${range(heights)}`,
   ),
+  order_executed: line(
+    z.object({ leaf_index: z.int(), admin: z.string(), act: z.looseObject({ type: z.string() }) }),
+    ({ leaf_index, admin, act: { type, ...rest } }) =>
+      `executed   ${type} ${JSON.stringify(rest)} by admin ${short(admin)}, log entry ${leaf_index}`,
+  ),
   epoch_rewrapped: line(
     z.object({ epoch: z.int(), to_epoch: z.int() }),
     ({ epoch, to_epoch }) => `rewrapped  the secrets of epoch ${epoch}, to epoch ${to_epoch}`,

@@ -1,7 +1,7 @@
 // docs/cli.md, made from what commander knows of the commands: `npm run docs` writes it (docs/generate.ts), a test holds it
 // against this. What a command takes is said in program.ts and nowhere else.
 import type { Argument, Command, Option } from 'commander';
-import { createProgram } from './program.ts';
+import { createProgram, leaves } from './program.ts';
 
 const HEAD = `<!-- Made by daemon/cli/guide.ts: npm run docs -->
 # The command line
@@ -18,8 +18,11 @@ running daemon find its unix socket through the configuration, so run them where
 `;
 
 export function cliGuide(): string {
-  const { commands } = createProgram(() => {});
-  const listed = commands.map((command) => [`[\`${command.name()}\`](#aegisd-${command.name()})`, sentence(command)]);
+  const commands = leaves(createProgram(() => {}));
+  const listed = commands.map((command) => {
+    const name = nameOf(command);
+    return [`[\`${name}\`](#aegisd-${name.replaceAll(' ', '-')})`, sentence(command)];
+  });
   return [HEAD, table(['command', 'what it does'], listed), '', ...commands.map(section)].join('\n');
 }
 
@@ -31,12 +34,12 @@ function section(command: Command): string {
   ];
   const usage = [
     'aegisd',
-    command.name(),
+    nameOf(command),
     ...(options.length > 0 ? ['[options]'] : []),
     ...registeredArguments.map(shown),
   ];
   return [
-    `## aegisd ${command.name()}`,
+    `## aegisd ${nameOf(command)}`,
     '',
     `${sentence(command)}.`,
     '',
@@ -49,6 +52,12 @@ function section(command: Command): string {
   ].join('\n');
 }
 
+/** With the groups that it is in: `admin sign`. */
+function nameOf(command: Command): string {
+  const { parent } = command;
+  return parent === null || parent.parent === null ? command.name() : `${nameOf(parent)} ${command.name()}`;
+}
+
 function sentence(command: Command): string {
   const description = command.description();
   return description[0]!.toUpperCase() + description.slice(1);
@@ -59,9 +68,10 @@ function shown(argument: Argument): string {
   return argument.required ? `<${name}>` : `[${name}]`;
 }
 
-function meaning({ description, mandatory, defaultValue }: Option): string {
+function meaning({ description, mandatory, defaultValue, defaultValueDescription }: Option): string {
   if (mandatory) return `${description}; required`;
-  return defaultValue === undefined ? description : `${description}; ${String(defaultValue)} where left out`;
+  if (defaultValue === undefined) return description;
+  return `${description}; ${defaultValueDescription ?? String(defaultValue)} where left out`;
 }
 
 function table(header: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -3,7 +3,9 @@
 import { hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { BatchFile } from '../../actors/batch.ts';
+import { canonicalJson } from '../../actors/canonical.ts';
 import {
+  adminsDigest,
   batchDigest,
   type Destination,
   envelopeInfo,
@@ -19,9 +21,10 @@ import {
 import { batchHash } from '../../actors/eip712.ts';
 import { concat, fromBase64, fromHex, hex, uintBytes, utf8 } from '../../actors/encoding.ts';
 import { Envelope, identify, refsRoot, schemeNumber } from '../../actors/envelope.ts';
+import { digestOf, Order } from '../../actors/order.ts';
 import { Receipt } from '../../actors/receipt.ts';
 import { leafHash, rootOf } from '../../actors/tree.ts';
-import { CHAIN_ID, LOG_RANDOM, ROOT } from './seed.ts';
+import { ADMIN_SEED, CHAIN_ID, LOG_RANDOM, ROOT } from './seed.ts';
 
 type Row = readonly [type: string, name: string, value: string | number | boolean | Uint8Array];
 
@@ -70,6 +73,7 @@ export function exampleSection(): string {
     receiptText(Receipt.parse(read('receipt'))),
     batchText(batch),
     sealText(batch),
+    orderText(Order.parse(read('order'))),
   ].join('\n');
 }
 
@@ -267,5 +271,39 @@ ${preimage(
     ['bytes32[2]', 'nonce', new Uint8Array(64)],
   ],
   quoteDigest({ purpose: 'seal', subject, keyset_digest, not_after_ms }),
+)}`;
+}
+
+function orderText(order: Order): string {
+  const { log_id, admin, nonce, not_after_ms, act } = order;
+  const canonical = canonicalJson(act);
+  const admins_root = rootOf([fromHex(admin)]);
+  return `### Order
+
+[\`order.json\`](example/order.json), by the only admin of a log; the example above has none. The seed of its key is no secret either.
+
+${fence('admin', [`seed = ${hex(ADMIN_SEED)}`, `id = ${admin}`])}
+${tree('admins_root', [fromHex(admin)])}
+${preimage(
+  'aegis/admins/v1',
+  'admins',
+  [
+    ['bytes32[2]', 'log_id', fromHex(log_id)],
+    ['uint32', 'admin_count', 1],
+    ['bytes32[2]', 'admins_root', admins_root],
+  ],
+  adminsDigest({ log_id, admin_count: 1, admins_root }),
+)}
+${fence('act', [`act = ${canonical}`])}
+${preimage(
+  'aegis/order/v1',
+  'order',
+  [
+    ['bytes32[2]', 'log_id', fromHex(log_id)],
+    ['bytes32', 'nonce', fromHex(nonce)],
+    ['uint64', 'not_after_ms', not_after_ms],
+    ['bytes32[2]', 'act_sha512', sha512(utf8(canonical))],
+  ],
+  digestOf(order),
 )}`;
 }

@@ -1,10 +1,10 @@
 /**
- * One text for one configuration, whatever the order and layout of the files: what `config_digest` in a seal hashes.
- * RFC 8785 (JCS) for the kinds of value that settings have, plus bigints, which are written as decimal strings as
- * everywhere else in our JSON. What has no canonical form is refused rather than dropped.
+ * One text for one value, whatever the order and layout that it came in: what `config_digest` in a seal hashes, and of an
+ * admin's order the act. RFC 8785 (JCS) for the kinds of value that those have, plus bigints, which are written as decimal
+ * strings as everywhere else in our JSON. What has no canonical form is refused rather than dropped.
  */
 
-/** Settings are two levels deep; anything much deeper is a cycle. */
+/** Settings and acts are a few levels deep; anything much deeper is a cycle. */
 const DEPTH_MAX = 32;
 
 /**

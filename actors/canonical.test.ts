@@ -1,8 +1,8 @@
 /** One text for one value: known answers of RFC 8785, and properties. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { loadConfig } from '../config/load.ts';
 import { canonicalJson } from './canonical.ts';
-import { loadConfig } from './load.ts';
 
 describe('canonicalJson', () => {
   it('gives the example of RFC 8785 §3.2.2', () => {
