@@ -23,6 +23,8 @@ export const LIVE_KEYS: ReadonlySet<ConfigKey> = new Set<ConfigKey>([
   'ordering.fee_score_max',
   'ordering.age_max_cuts',
   'seal.interval_ms',
+  'rotation.sweep_rows',
+  'rotation.sweep_pause_ms',
   'store.free_bytes_min',
 ]);
 

@@ -246,6 +246,8 @@ export const schema = table({
     delay_blocks: integer(0, 1_000_000, 'batches'),
     delay_max_s: integer(1, 2_592_000, 'seconds'),
     grace_s: integer(0, 31_536_000, 'seconds'),
+    sweep_rows: integer(1, 1024, 'rows'),
+    sweep_pause_ms: integer(0, 10_000, 'milliseconds'),
   }),
   signing: table({ engine: choice(SIGNING_ENGINES) }),
   keys: table({

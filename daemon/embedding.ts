@@ -13,6 +13,7 @@ import type { Retirement } from './retirement.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
 import type { Ready, Status } from './status.ts';
 import type { Store } from './store.ts';
+import type { Wrapping } from './wrapping.ts';
 
 /** pino fits. */
 export interface Logger {
@@ -47,6 +48,8 @@ export interface SequencerEvents {
 
 export interface Sequencer extends AsyncDisposable {
   readonly config: Config;
+  /** Secrets under the keys of epochs, and the sweep that moves them. */
+  readonly wrapping: Wrapping;
   readonly store: Store;
   /** The active one: its keys, its published keyset, and the log. */
   readonly epoch: ActiveEpoch;

@@ -44,6 +44,7 @@ import { type Ready, ready, type Status, status } from './status.ts';
 import { openStore, type Store } from './store.ts';
 import { openSimulator } from './tee/simulator.ts';
 import { openWatermark, type Watermark } from './watermark.ts';
+import { Wrapping } from './wrapping.ts';
 
 export type { Logger, Sequencer, SequencerEvents, SequencerOptions, Submission } from './embedding.ts';
 
@@ -110,7 +111,8 @@ class Assembly implements Sequencer {
   #keysetQuote!: KeysetQuote;
   #pendingQuote!: KeysetQuote;
   #rotator!: Rotator;
-  readonly #backlog: Backlog = () => 0;
+  wrapping!: Wrapping;
+  readonly #backlog: Backlog = (reader, epoch) => this.wrapping.wraps.backlog(reader, epoch);
   #finishing: Promise<boolean> | undefined;
   #closing: Promise<void> | undefined;
   #started = false;
@@ -167,6 +169,16 @@ class Assembly implements Sequencer {
     const genesis = epochs.log;
     this.#mempool = Mempool.load(store);
     const mempool = this.#mempool;
+    this.wrapping = new Wrapping({
+      store,
+      epochs,
+      pool,
+      options: () => config.rotation,
+      now,
+      log,
+      onEmptied: () => this.#rotator.wake(),
+      fatal,
+    });
 
     const provider = openSimulator(join(folder, 'simulator', 'pki'), now);
     this.#attester = new Attester({ provider, root: provider.root, pool, options: config.attestation, now });
@@ -278,6 +290,7 @@ class Assembly implements Sequencer {
     this.#cutter.wake();
     this.#sealer.wake();
     rotator.wake();
+    this.wrapping.start();
   }
 
   /** SLH-DSA's part takes most of a second, so a thread does it; and nobody is told of keys that were not tried. */
@@ -394,6 +407,7 @@ class Assembly implements Sequencer {
       this.#keysetQuote.stop();
       this.#pendingQuote.stop();
       this.#runtime.stop();
+      await this.wrapping.stop();
     }
     await this.#pool?.close();
     await this.#watermark?.close();
