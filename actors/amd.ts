@@ -100,7 +100,7 @@ function requirePlatform(report: Uint8Array, chain: AmdChain): void {
 }
 
 /** CPUID family and model, which reports have from version 3 on. @returns null where the report doesn't say */
-function productOf(report: Uint8Array): Product | 'an unknown processor' | null {
+export function productOf(report: Uint8Array): Product | 'an unknown processor' | null {
   if (snpNumber(report, 'version') < 3n) return null;
   const [family, model] = [snpNumber(report, 'cpuid_family'), snpNumber(report, 'cpuid_model')];
   if (family === 0x1an) return 'Turin';
