@@ -3,13 +3,14 @@
 // which the policy accepts attests both; whether it continues another head is for history.ts. No input makes it throw.
 import { ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
 import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
-import { keysetDigest, quoteDigest, sealDigest } from '../actors/digest.ts';
+import { keysetDigest, sealDigest } from '../actors/digest.ts';
 import { fromBase64, hex, timestamp, utf8 } from '../actors/encoding.ts';
 import { SignedHead } from '../actors/head.ts';
 import { KEY_SOURCES } from '../actors/keyset.ts';
-import { type Head, PROVIDER_BIT } from '../actors/seal.ts';
-import { CLOCK_SKEW_MS, judgeAttestation, QUOTE_LIFETIME_MAX_MS } from './attestation.ts';
+import type { Head } from '../actors/seal.ts';
+import { CLOCK_SKEW_MS } from './attestation.ts';
 import { fieldPath } from './json.ts';
+import { checkPlatforms, judgePlatforms } from './platforms.ts';
 import { DEFAULT_POLICY } from './policy.ts';
 import { type FailureCode, fail, SIMULATED_NOTE, type VerifyOptions } from './verdict.ts';
 import { checkTime } from './verify.ts';
@@ -139,13 +140,7 @@ function checkLifetime({ head: { seal, attestation }, now_ms }: Subject): Failed
   if (seal.timestamp_ms > now_ms + CLOCK_SKEW_MS) {
     return fail('seal_in_future', 'seal.timestamp_ms', 'sealed after the time that it is judged at');
   }
-  if ((seal.providers & PROVIDER_BIT.primary) === 0 || (seal.providers & PROVIDER_BIT.redundancy) !== 0) {
-    return fail('providers_mismatch', 'seal.providers', 'expected 1: phala_redundancy is null');
-  }
-  const lifetime_ms = attestation.not_after_ms - seal.timestamp_ms;
-  if (lifetime_ms > 0 && lifetime_ms <= QUOTE_LIFETIME_MAX_MS) return null;
-  const range = `${timestamp(seal.timestamp_ms)} and 24 hours later`;
-  return fail('not_after_invalid', 'attestation.not_after_ms', `expected a time between the seal's, ${range}`);
+  return checkPlatforms({ seal, field: 'seal', attestation });
 }
 
 /** Under `all` both hold; under `any-pq` one does. */
@@ -172,9 +167,7 @@ function verifies(verify: () => boolean): boolean {
   }
 }
 
-function checkEvidence({ head, policy, allow_simulated, now_ms, digest, keyset_digest, found }: Subject): Failed {
-  const { attestation, keyset } = head;
-  const { not_after_ms } = attestation;
-  const report_data = quoteDigest({ purpose: 'seal', subject: digest, keyset_digest, not_after_ms });
-  return judgeAttestation({ attestation, keyset, report_data, policy, allow_simulated, now_ms, found });
+function checkEvidence({ head, digest, ...subject }: Subject): Failed {
+  const { seal, attestation, keyset } = head;
+  return judgePlatforms({ ...subject, seal, field: 'seal', attestation, keyset, head_digest: digest });
 }

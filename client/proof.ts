@@ -5,13 +5,12 @@ import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
 import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
 import type { BatchFile } from '../actors/batch.ts';
-import { quoteDigest } from '../actors/digest.ts';
 import { batchHash } from '../actors/eip712.ts';
-import { equal, fromBase64, fromHex, hex, timestamp, utf8 } from '../actors/encoding.ts';
-import { PROVIDER_BIT } from '../actors/seal.ts';
+import { equal, fromBase64, fromHex, hex, utf8 } from '../actors/encoding.ts';
 import { logLeaf, verifyInclusion } from '../actors/tree.ts';
-import { CLOCK_SKEW_MS, judgeAttestation, QUOTE_LIFETIME_MAX_MS, simulatedRefusal } from './attestation.ts';
-import { type Check, type Failure, fail, type Subject } from './verdict.ts';
+import { CLOCK_SKEW_MS, simulatedRefusal } from './attestation.ts';
+import { checkPlatforms, judgePlatforms } from './platforms.ts';
+import { type Check, fail, type Subject } from './verdict.ts';
 
 const BATCH_CONTEXT = { context: utf8('aegis/batch/v1') };
 const SEAL_CONTEXT = { context: utf8('aegis/seal/v1') };
@@ -133,10 +132,11 @@ type Attested = BatchFile & {
 };
 
 /**
- * The quote attests this seal under this keyset. Certificates and collateral are judged at `now_ms`; the seal's own time
- * would do for nothing, because whoever holds a key that has since been revoked can write any time into a seal. So an old
- * file needs a time from outside (`--at`), at which its reader knows that it existed. `not_after_ms` bounds for how long
- * the quote vouches for the *newest* head, which a batch file doesn't claim, so it is compared with the seal's time only.
+ * Every platform that the seal names attests it under this keyset. Certificates and collateral are judged at `now_ms`; the
+ * seal's own time would do for nothing, because whoever holds a key that has since been revoked can write any time into a
+ * seal. So an old file needs a time from outside (`--at`), at which its reader knows that it existed. `not_after_ms` bounds
+ * for how long the quote vouches for the *newest* head, which a batch file doesn't claim, so it is compared with the seal's
+ * time only.
  */
 export const checkAttestation: Check = (subject) => {
   const { file, found } = subject;
@@ -145,24 +145,11 @@ export const checkAttestation: Check = (subject) => {
     return found.simulated && !subject.allow_simulated ? simulatedRefusal('keyset.key_source') : null;
   }
   const attested = file as Attested;
-  return checkLifetime(attested) ?? checkEvidence(subject, attested);
+  const evidence = { ...evidenceOf(subject, attested), field: 'slh_dsa_sig.seal' };
+  return checkPlatforms(evidence) ?? judgePlatforms(evidence);
 };
 
-function checkLifetime({ slh_dsa_sig: { seal }, attestation }: Attested): Failure | null {
-  if ((seal.providers & PROVIDER_BIT.primary) === 0 || (seal.providers & PROVIDER_BIT.redundancy) !== 0) {
-    return fail('providers_mismatch', 'slh_dsa_sig.seal.providers', 'expected 1: phala_redundancy is null');
-  }
-  const lifetime_ms = attestation.not_after_ms - seal.timestamp_ms;
-  if (lifetime_ms <= 0 || lifetime_ms > QUOTE_LIFETIME_MAX_MS) {
-    const range = `${timestamp(seal.timestamp_ms)} and 24 hours later`;
-    return fail('not_after_invalid', 'attestation.not_after_ms', `expected a time between the seal's, ${range}`);
-  }
-  return null;
-}
-
-function checkEvidence(subject: Subject, { keyset, attestation }: Attested): Failure | null {
+function evidenceOf(subject: Subject, { keyset, attestation, slh_dsa_sig: { seal } }: Attested) {
   const { policy, allow_simulated, now_ms, head_digest, keyset_digest, found } = subject;
-  const { not_after_ms } = attestation;
-  const report_data = quoteDigest({ purpose: 'seal', subject: head_digest, keyset_digest, not_after_ms });
-  return judgeAttestation({ attestation, keyset, report_data, policy, allow_simulated, now_ms, found });
+  return { seal, attestation, keyset, policy, allow_simulated, now_ms, head_digest, keyset_digest, found };
 }

@@ -92,6 +92,7 @@ export const FAILURE_CODES = [
   'measurements_mismatch',
   'simulated_mismatch',
   'verification_mismatch',
+  'independence_mismatch',
 ] as const;
 export type FailureCode = (typeof FAILURE_CODES)[number] | EvidenceCode;
 
