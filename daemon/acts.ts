@@ -10,7 +10,9 @@ export function actHandlers(modules: { onForced: () => void }): ActHandlers {
     retire_epoch(step, ordered) {
       const { epoch } = requireOrder(ordered, step, 'retire_epoch');
       const before = standing(step, epoch);
-      if (before?.forced === true) return { ok: false, detail: `epoch ${epoch} is being retired already` };
+      if (before?.state === 'grace' && before.forced === true) {
+        return { ok: false, detail: `epoch ${epoch} is being retired already` };
+      }
       const found = before === undefined ? 'there is no such epoch' : `it is ${before.state}`;
       if (!force(step, epoch).ok) return { ok: false, detail: `epoch ${epoch}: expected one in grace, but ${found}` };
       return { ok: true, done: modules.onForced };

@@ -291,7 +291,8 @@ marked so: \`Cache-Control: immutable\`. What is newer is \`no-cache\`.
 
 What lowers security takes more than the admin's token: an order that one of the admins of \`admin.keys\` has signed with ML-DSA-87, for this log, once, for
 at most 30 days. One signature is enough. \`aegisd admin keygen\`, \`sign\` and \`submit\` make it and hand it in ([cli.md](cli.md)); what is signed is on
-[format.md](format.md) §2. An executed order is an entry of the log of kind \`policy\`, and \`/admin/orders\` has it whole, so that anybody
+[format.md](format.md) §2. A key in an HSM signs the digest that \`aegisd admin digest\` prints (ML-DSA-87, pure, context \`aegis/order/v1\`), and
+\`attach\` puts the two together. The first start fixes the admins for good, so make the keys before it. An executed order is an entry of the log of kind \`policy\`, and \`/admin/orders\` has it whole, so that anybody
 can check it against \`/admin/keys\`, whose digest is such an entry, too. \`act\` is one of:
 
 ${table(
