@@ -110,6 +110,12 @@ export function conflicts(config: Config): Spot[][] {
       'a store that small has never so much left, so nothing would be admitted',
     ),
     limited ? atMost(config, 'api.envelopes_max', 'api.rate_limit_burst', 'a full array could never pass') : [],
+    atMost(
+      config,
+      'attestation.collateral_timeout_ms',
+      'attestation.quote_timeout_ms',
+      'a quote waits for its collateral',
+    ),
     patience(config),
     production(config),
     exposure(config),

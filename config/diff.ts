@@ -46,8 +46,8 @@ export function diff(before: Config, after: Config): Change[] {
   }));
 }
 
-/** Lists are the same when all that is in them is. */
+/** Lists and tables are the same when all that is in them is. */
 function isSame(a: Change['before'], b: Change['after']): boolean {
-  if (!Array.isArray(a) || !Array.isArray(b)) return a === b;
-  return a.length === b.length && a.every((each, i) => each === b[i]);
+  if (typeof a !== 'object' || typeof b !== 'object') return a === b;
+  return JSON.stringify(a) === JSON.stringify(b);
 }

@@ -86,6 +86,31 @@ function flag() {
     .meta({ accepts: 'true or false' });
 }
 
+/** What comes is signed, so plain http to a cache of one's own will do. */
+const SERVICE = /^(?:https?:\/\/[\w.:[\]-]{1,255}(?:\/[\w./~-]{0,1024})?)?$/;
+
+/** Rules as a verifier's policy file has them. This says only that it is a table; the daemon, which knows them, the rest. */
+function rules() {
+  return z
+    .unknown()
+    .transform((value, context): Rules => {
+      if (kind(value) === 'a table') return plain(value) as Rules;
+      context.addIssue({ code: 'custom', message: `expected a table of rules, not ${kind(value)}`, input: value });
+      return z.NEVER;
+    })
+    .meta({ accepts: 'A table with the keys of a policy file' });
+}
+
+type Rules = Readonly<Record<string, unknown>>;
+
+/** Integers come as bigints; rules have none that a number can't hold. */
+function plain(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number(value);
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== 'object' || value === null || value instanceof Date) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, plain(each)]));
+}
+
 function chainId() {
   const expected = 'expected an integer or a decimal string from 1 to 2^256 - 1';
   const error = (issue: { input?: unknown }) => expected + mismatch('bigint', issue.input);
@@ -264,6 +289,11 @@ export const schema = table({
     primary: choice(ATTESTATION_PROVIDERS),
     quote_lifetime_s: integer(60, 86_400, 'seconds'),
     quote_timeout_ms: integer(100, 60_000, 'milliseconds'),
+    collateral_dir: text(/^[^\0]{0,4096}$/, 'Empty, or a path'),
+    pccs_url: text(SERVICE, 'Empty, or an http or https URL without query'),
+    kds_url: text(SERVICE, 'Empty, or an http or https URL without query'),
+    collateral_timeout_ms: integer(100, 60_000, 'milliseconds'),
+    policy: rules(),
   }),
   workers: table({
     open_threads: integer(1, 64, 'threads'),
@@ -299,7 +329,7 @@ export const CONFIG_KEYS = Object.entries(schema.shape).flatMap(([section, { sha
 ) as readonly ConfigKey[];
 
 /** The value of one setting by its `section.key`. */
-export function setting(config: Config, key: ConfigKey): string | number | bigint | boolean | readonly string[] {
+export function setting(config: Config, key: ConfigKey): string | number | bigint | boolean | readonly string[] | Rules {
   const [section, name] = key.split('.') as [keyof Config, never];
   return config[section][name];
 }

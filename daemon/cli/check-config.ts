@@ -7,6 +7,7 @@ import { ConfigError, issueText } from '../../config/error.ts';
 import { loadConfig } from '../../config/load.ts';
 import { convertPhala, type Outcome, type ReportLine } from '../../config/phala.ts';
 import { readSource } from '../../config/source.ts';
+import { evidenceRules } from '../rules.ts';
 import { EXIT } from './program.ts';
 
 export interface CheckOptions {
@@ -20,6 +21,8 @@ export async function checkConfig(options: CheckOptions): Promise<number> {
   try {
     if (options.from !== undefined) return convert(options.from, options);
     const { config, sources } = loadConfig(options.config === undefined ? {} : { file: options.config });
+    // What the loader can't know: it has no business with evidence.
+    evidenceRules(config);
     const changes = diff(loadConfig({ environment: {} }).config, config);
     if (options.json === true) {
       process.stdout.write(`{"ok":true,"sources":${JSON.stringify(sources)},"config":${canonicalJson(config)}}\n`);
@@ -38,7 +41,10 @@ export async function checkConfig(options: CheckOptions): Promise<number> {
 }
 
 /** A list may hold keys of thousands of characters. */
-const shown = (value: Change['after']) => (Array.isArray(value) ? `a list of ${value.length}` : String(value));
+function shown(value: Change['after']): string {
+  if (typeof value !== 'object') return String(value);
+  return Array.isArray(value) ? `a list of ${value.length}` : `a table of ${Object.keys(value).length}`;
+}
 
 /** @returns ok only if every key of the file acts here, or says what Aegis does anyway */
 function convert(from: string, options: CheckOptions): number {
