@@ -7,6 +7,7 @@ const PARTS = {
   ordering: () => import('./ordering.ts'),
   open: () => import('./open.ts'),
   store: () => import('./store.ts'),
+  sweep: () => import('./sweep.ts'),
   start: () => import('./start.ts'),
   signing: () => import('./signing.ts'),
   pipeline: () => import('./pipeline.ts'),

@@ -82,9 +82,9 @@ it('takes the lowest epoch first, and what was used before the rest', async () =
   await house.rotate(3);
   const moved: string[] = [];
   const { move } = house.wraps;
-  house.wraps.move = (step, name, from, to) => {
-    moved.push(name);
-    return move.call(house.wraps, step, name, from, to);
+  house.wraps.move = (step, rows, epoch) => {
+    moved.push(...rows.map(({ name }) => name));
+    return move.call(house.wraps, step, rows, epoch);
   };
   const { emptied } = house.swept(2);
   await slow.reached;

@@ -7,7 +7,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Fault } from './fault.ts';
 import type { Store } from './store.ts';
-import { type EpochView, idIn, kindIn, type Wrap, type WrapKeys, type Wraps } from './wraps.ts';
+import { type EpochView, idIn, kindIn, type Move, type Wrap, type WrapKeys, type Wraps } from './wraps.ts';
 
 interface Modules extends Pick<EpochView, 'active' | 'keysOf'> {
   readonly store: Store;
@@ -180,25 +180,21 @@ export class Sweep {
     const to = active(store);
     const [fromKeys, toKeys] = [keysOf(epoch), keysOf(to)];
     if (fromKeys === undefined || toKeys === undefined) return;
-    const wrapped = await this.#rewrap(rows, fromKeys, toKeys);
+    const moves = await this.#rewrap(rows, fromKeys, toKeys);
     if (this.#stop.signal.aborted) return;
     const { moved, emptied } = await store.commit((step) => {
-      let moved = 0;
-      for (const { name, held } of rows) {
-        const next = wrapped.get(name);
-        if (next !== undefined && wraps.move(step, name, held, { epoch: to, wrapped: next })) moved += 1;
-      }
+      const moved = wraps.move(step, moves, to);
       return { moved, emptied: moved > 0 && wraps.backlog(step, epoch) === 0 };
     });
     // What changed meanwhile is looked at again: a row that was replaced, or all of them, when another epoch is active now.
-    if (moved < wrapped.size) this.#again = true;
+    if (moved < moves.length) this.#again = true;
     if (emptied) onEmptied(epoch);
   }
 
-  /** By kind, and as many at a time as the kind takes. @returns by name; what doesn't open is left out, and counted */
-  async #rewrap(rows: Chunk['rows'], from: WrapKeys, to: WrapKeys): Promise<Map<string, Uint8Array>> {
+  /** By kind, and as many at a time as the kind takes. @returns what opened; the rest is counted */
+  async #rewrap(rows: Chunk['rows'], from: WrapKeys, to: WrapKeys): Promise<Move[]> {
     const { wraps } = this.#modules;
-    const found = new Map<string, Uint8Array>();
+    const moves: Move[] = [];
     for (const [kind, group] of Map.groupBy(rows, ({ name }) => kindIn(name))) {
       const { rewrap, rows_max } = wraps.kindOf(kind);
       for (let at = 0; at < group.length && !this.#stop.signal.aborted; at += rows_max) {
@@ -208,13 +204,13 @@ export class Sweep {
           from,
           to,
         );
-        part.forEach(({ name }, i) => {
-          const next = answers[i] ?? null;
-          if (next === null) this.#stuck.now += 1;
-          else found.set(name, next);
+        part.forEach((row, i) => {
+          const wrapped = answers[i] ?? null;
+          if (wrapped === null) this.#stuck.now += 1;
+          else moves.push({ ...row, wrapped });
         });
       }
     }
-    return found;
+    return moves;
   }
 }

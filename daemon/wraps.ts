@@ -7,8 +7,8 @@
 import assert from 'node:assert';
 import { uintBytes, utf8 } from '../actors/encoding.ts';
 import type { EpochKeys } from './keys/keyring.ts';
-import type { Meta } from './records.ts';
 import type { Reader, Transaction } from './store.ts';
+import { Changes, counts } from './wrapcounts.ts';
 
 /** What of an epoch's keys wraps are made and opened with. */
 export type WrapKeys = Pick<EpochKeys, 'epoch' | 'asset' | 'names'> & {
@@ -18,6 +18,14 @@ export type WrapKeys = Pick<EpochKeys, 'epoch' | 'asset' | 'names'> & {
 /** A wrap as the store has it. */
 export interface Wrap {
   readonly epoch: number;
+  readonly wrapped: Uint8Array;
+}
+
+/** What the sweep has made of a wrap. */
+export interface Move {
+  readonly name: string;
+  /** As it was read. */
+  readonly held: Wrap;
   readonly wrapped: Uint8Array;
 }
 
@@ -91,7 +99,9 @@ export class Wraps {
     const epoch = this.#modules.active(step);
     const keys = this.#modules.keysOf(epoch);
     assert(keys !== undefined, 'the active epoch has its keys');
-    this.#put(step, name, undefined, { epoch, wrapped: this.kindOf(kind).wrap(id, secret, keys) });
+    const changes = new Changes();
+    this.#put(step, changes, name, undefined, { epoch, wrapped: this.kindOf(kind).wrap(id, secret, keys) });
+    changes.write(step);
   }
 
   /**
@@ -108,7 +118,9 @@ export class Wraps {
     assert(wrap.wrapped.length <= WRAPPED_BYTES_MAX, `a wrap has at most ${WRAPPED_BYTES_MAX} bytes`);
     if (!this.#modules.accepts(step, wrap.epoch)) return { ok: false, code: 'epoch_not_accepted' };
     const name = nameOf(kind, id);
-    this.#put(step, name, this.byName(step, name), wrap);
+    const changes = new Changes();
+    this.#put(step, changes, name, this.byName(step, name), wrap);
+    changes.write(step);
     return { ok: true };
   }
 
@@ -124,7 +136,9 @@ export class Wraps {
     if (held === undefined) return false;
     step.remove('wraps', name);
     step.remove('wrap_epochs', [held.epoch, name]);
-    this.#count(step, kind, held.epoch, -1);
+    const changes = new Changes();
+    changes.add(held.epoch, kind, -1);
+    changes.write(step);
     return true;
   }
 
@@ -194,44 +208,40 @@ export class Wraps {
   }
 
   /**
-   * Puts a wrap under another epoch's key in place of the one that it was made from. What was replaced or removed meanwhile
+   * Puts wraps under another epoch's key in place of those that they were made from. What was replaced or removed meanwhile
    * stays as it is, and nothing moves to an epoch that is no longer the active one.
    *
-   * @returns whether it moved
+   * @param rows  of one epoch, each with its wrap as it was read and the new one
+   * @returns     how many moved
    */
-  move(step: Transaction, name: string, from: Wrap, to: Wrap): boolean {
-    if (to.epoch !== this.#modules.active(step)) return false;
-    const held = this.byName(step, name);
-    if (held === undefined || held.epoch !== from.epoch || !same(held.wrapped, from.wrapped)) return false;
-    this.#put(step, name, held, to);
-    const { moved, ...rest } = counts(step);
-    step.put('meta', 'wraps', { ...rest, moved: moved + 1 });
-    if (this.backlog(step, from.epoch) === 0) {
-      step.journal('epoch_rewrapped', { epoch: from.epoch, to_epoch: to.epoch }, this.#modules.now());
+  move(step: Transaction, rows: readonly Move[], epoch: number): number {
+    if (epoch !== this.#modules.active(step)) return 0;
+    const changes = new Changes();
+    let moved = 0;
+    for (const { name, held, wrapped } of rows) {
+      const now = this.byName(step, name);
+      if (now === undefined || now.epoch !== held.epoch || !same(now.wrapped, held.wrapped)) continue;
+      this.#put(step, changes, name, now, { epoch, wrapped });
+      moved += 1;
     }
-    return true;
+    changes.write(step, moved);
+    const from = rows[0]?.held.epoch;
+    if (moved > 0 && from !== undefined && this.backlog(step, from) === 0) {
+      step.journal('epoch_rewrapped', { epoch: from, to_epoch: epoch }, this.#modules.now());
+    }
+    return moved;
   }
 
-  #put(step: Transaction, name: string, before: Wrap | undefined, after: Wrap): void {
+  #put(step: Transaction, changes: Changes, name: string, before: Wrap | undefined, after: Wrap): void {
     step.put('wraps', name, encode(after));
     if (before?.epoch === after.epoch) return;
     const kind = kindIn(name);
     if (before !== undefined) {
       step.remove('wrap_epochs', [before.epoch, name]);
-      this.#count(step, kind, before.epoch, -1);
+      changes.add(before.epoch, kind, -1);
     }
     step.put('wrap_epochs', [after.epoch, name], NOTHING);
-    this.#count(step, kind, after.epoch, 1);
-  }
-
-  #count(step: Transaction, kind: string, epoch: number, by: 1 | -1): void {
-    const record = counts(step);
-    const { [kind]: held = 0, ...others } = record.counts[epoch] ?? {};
-    const kinds = held + by === 0 ? others : { ...others, [kind]: held + by };
-    assert(held + by >= 0, 'the counts are those of the index');
-    const { [epoch]: _before, ...epochs } = record.counts;
-    const all = Object.keys(kinds).length === 0 ? epochs : { ...epochs, [epoch]: kinds };
-    step.put('meta', 'wraps', { ...record, counts: all });
+    changes.add(after.epoch, kind, 1);
   }
 }
 
@@ -247,9 +257,6 @@ export function nameOf(kind: string, id: string): string {
 
 export const kindIn = (name: string): string => name.slice(0, name.indexOf('/'));
 export const idIn = (name: string): string => name.slice(name.indexOf('/') + 1);
-
-const counts = (reader: Reader): Meta['wraps'] =>
-  (reader.get('meta', 'wraps') as Meta['wraps'] | undefined) ?? { counts: {}, moved: 0 };
 
 function encode({ epoch, wrapped }: Wrap): Uint8Array {
   const record = new Uint8Array(EPOCH_BYTES + wrapped.length);

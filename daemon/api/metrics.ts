@@ -83,7 +83,7 @@ export function metrics(app: App, found: Metrics): void {
 }
 
 /** Counters of what the store has ever done; prom-client can't set one, so each is emptied and filled again at the scrape. */
-function counters({ sequencer: { store } }: Watched, registers: Registry[]): void {
+function counters({ sequencer: { store, wrapping } }: Watched, registers: Registry[]): void {
   const counter = (name: string, help: string, read: () => number) =>
     new Counter({
       name: `aegis_${name}_total`,
@@ -100,6 +100,7 @@ function counters({ sequencer: { store } }: Watched, registers: Registry[]): voi
   counter('seals', 'Heads of the log that were sealed, ever.', () => {
     return store.count('seals') - (meta(store, 'log').sealing === null ? 0 : 1);
   });
+  counter('wraps_moved', 'Wrapped secrets that have moved to another epoch, ever.', () => wrapping.wraps.moved(store));
   counter('store_commits', 'Durable commits, ever.', () => store.state().commits);
   counter('store_steps', 'Steps in commits, since the start.', () => store.state().steps);
   new Counter({
@@ -135,6 +136,12 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   gauge('attestation_not_after_seconds', 'When the newest verified quote ends, Unix time; 0 without one.', () => {
     return (sequencer.attestation?.not_after_ms ?? 0) / 1000;
   });
+  gauge('attestation_degraded', '1 while seals go on without a platform that fails.', () => {
+    return Number(sequencer.status().attestation.degraded);
+  });
+  gauge('wraps_stuck', 'Wrapped secrets that did not open when they were last to move.', () => {
+    return sequencer.wrapping.sweep.state().stuck;
+  });
   gauge('journal_cursor', 'The newest entry of the journal.', () => store.journalHead().cursor);
   gauge('store_waiting_steps', 'Steps that wait for a commit.', () => store.state().waiting);
   gauge('store_free_bytes', 'Room that the store has left.', () => store.state().free_bytes);
@@ -159,6 +166,29 @@ function labelled({ sequencer, feed, version }: Watched, registers: Registry[]):
     collect() {
       const { cut, opened, signed } = meta(sequencer.store, 'heights');
       for (const [stage, count] of Object.entries({ cut, opened, signed })) this.set({ stage }, count);
+    },
+  });
+  new Gauge({
+    name: 'aegis_wraps',
+    help: 'Wrapped secrets, by the epoch whose key they are under and their kind.',
+    labelNames: ['epoch', 'kind'],
+    registers,
+    collect() {
+      this.reset();
+      const { wrapping, store } = sequencer;
+      for (const { epoch, kind, count } of wrapping.wraps.backlogs(store)) this.set({ epoch, kind }, count);
+    },
+  });
+  new Gauge({
+    name: 'aegis_attestation_platform',
+    help: '1 when the platform quotes, 0 when it fails; not there before its first quote.',
+    labelNames: ['role', 'provider'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { role, provider, state } of sequencer.status().attestation.platforms) {
+        if (state !== 'unknown') this.set({ role, provider }, Number(state === 'working'));
+      }
     },
   });
   new Gauge({
