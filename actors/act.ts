@@ -47,12 +47,15 @@ const RevokeMeasurement = z
   .strictObject({ type: z.literal('revoke_measurement'), measurement: Measurement })
   .describe('Takes back that an enclave may succeed this one, at once.');
 
+/** Null is the one spelling of none. */
+const Label = TxId.min(1);
+
 const SetRedundancy = z
   .strictObject({
     type: z.literal('set_redundancy'),
     enabled: z.boolean(),
-    worker: TxId.nullable().describe('A label of the second platform; shown, trusted for nothing.'),
-    enclave: TxId.nullable().describe('Likewise, of its enclave.'),
+    worker: Label.nullable().describe('A label of the second platform; shown, trusted for nothing.'),
+    enclave: Label.nullable().describe('Likewise, of its enclave.'),
   })
   .describe('Whether seals carry the evidence of the second platform.');
 

@@ -147,6 +147,7 @@ describe('an act', () => {
     [{ ...SAMPLES.allow_measurement, measurement: {} }],
     [{ ...SAMPLES.allow_measurement, in_force_after_ms: -1 }],
     [{ ...SAMPLES.set_redundancy, enabled: 1 }],
+    [{ ...SAMPLES.set_redundancy, worker: '' }],
     [{ ...SAMPLES.set_redundancy, worker: 'x'.repeat(129) }],
     [{ ...SAMPLES.set_redundancy, worker: '\ud800' }],
     [{ ...SAMPLES.risk_override, score: 10_001 }],

@@ -38,7 +38,10 @@ interface World {
 const BY_HAND = { batch_interval_ms: 60_000, batch_size: 50 };
 const [alice, mallory] = [makeAdmin(1), makeAdmin(2)];
 /** The room that can do it is yet to come. */
-const UNSUPPORTED = { type: 'set_redundancy', enabled: false, worker: null, enclave: null } as const;
+const UNSUPPORTED = {
+  type: 'revoke_measurement',
+  measurement: { quote_type: 'SEV-SNP', measurement: `0x${'00'.repeat(48)}` },
+} as const;
 const RETIRE = { type: 'retire_epoch', epoch: 1 } as const;
 const METRICS_TOKEN = 'm'.repeat(64);
 const JSON_TYPE = { 'content-type': 'application/json' };
