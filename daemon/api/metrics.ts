@@ -136,9 +136,6 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   gauge('attestation_not_after_seconds', 'When the newest verified quote ends, Unix time; 0 without one.', () => {
     return (sequencer.attestation?.not_after_ms ?? 0) / 1000;
   });
-  gauge('attestation_degraded', '1 while seals go on without a platform that fails.', () => {
-    return Number(sequencer.status().attestation.degraded);
-  });
   gauge('wraps_stuck', 'Wrapped secrets that did not open when they were last to move.', () => {
     return sequencer.wrapping.sweep.state().stuck;
   });
@@ -177,18 +174,6 @@ function labelled({ sequencer, feed, version }: Watched, registers: Registry[]):
       this.reset();
       const { wrapping, store } = sequencer;
       for (const { epoch, kind, count } of wrapping.wraps.backlogs(store)) this.set({ epoch, kind }, count);
-    },
-  });
-  new Gauge({
-    name: 'aegis_attestation_platform',
-    help: '1 when the platform quotes, 0 when it fails; not there before its first quote.',
-    labelNames: ['role', 'provider'],
-    registers,
-    collect() {
-      this.reset();
-      for (const { role, provider, state } of sequencer.status().attestation.platforms) {
-        if (state !== 'unknown') this.set({ role, provider }, Number(state === 'working'));
-      }
     },
   });
   new Gauge({
