@@ -13,6 +13,8 @@ export const ENTRY_TYPES = [
   'seal_created',
   'rotation_scheduled',
   'rotation_executed',
+  'simulation_started',
+  'simulation_stopped',
   'order_executed',
   'epoch_rewrapped',
 ] as const;

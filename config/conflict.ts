@@ -56,6 +56,16 @@ function production(config: Config): Spot[] {
   ];
 }
 
+/** A simulated threat rotates real keys. */
+function simulation({ daemon, risk }: Config): Spot[] {
+  if (daemon.environment !== 'production' || !risk.simulation) return [];
+  const message = 'expected false in production: a simulated threat would rotate real keys';
+  return [
+    { key: 'risk.simulation', message },
+    { key: 'daemon.environment', message: 'expected development while risk.simulation = true' },
+  ];
+}
+
 /** Whoever starts the CVM chooses its KMS; pinning the first that is seen would pin that choice. */
 function anchor(config: Config): Spot[] {
   const { source, kms_root } = config.keys;
@@ -118,6 +128,7 @@ export function conflicts(config: Config): Spot[][] {
     ),
     patience(config),
     production(config),
+    simulation(config),
     exposure(config),
     anchor(config),
     socket(resolve(config.daemon.state_dir, config.api.socket), 'api.socket', 'daemon.state_dir'),

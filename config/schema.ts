@@ -5,11 +5,14 @@
  * Rules between two keys live in conflict.ts.
  */
 import { z } from 'zod';
+import { FEEDS_MAX, feedSource } from './riskfeed.ts';
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export const ENVIRONMENTS = ['development', 'production'] as const;
 /** In the order in which a batch header numbers them (DESIGN §3, §4). */
 export const ORDERING_MODES = ['risk_aware', 'asset_protection', 'migration_aware', 'hybrid'] as const;
+/** In the order in which they come (DESIGN §9). */
+export const ERAS = ['pre_quantum', 'nisq', 'fault_tolerant'] as const;
 export const SIGNING_ENGINES = ['openssl', 'noble'] as const;
 export const KEY_SOURCES = ['simulator', 'dstack', 'credential', 'sgx'] as const;
 export const ATTESTATION_PROVIDERS = ['simulator'] as const;
@@ -214,6 +217,32 @@ function adminKey(value: unknown): string | undefined {
   }
 }
 
+/** Signed feeds of indicators, each in one text. */
+function feeds() {
+  const expected = `expected a list of at most ${FEEDS_MAX} feeds`;
+  return z
+    .unknown()
+    .transform((value, context): readonly string[] => {
+      const refuse = (message: string) => {
+        context.addIssue({ code: 'custom', message, input: value });
+        return z.NEVER;
+      };
+      if (!Array.isArray(value)) return refuse(`${expected}, not ${kind(value)}`);
+      if (value.length > FEEDS_MAX) return refuse(`${expected}, found ${value.length}`);
+      const found = value.map(feedSource);
+      const wrong = found.indexOf(undefined);
+      const each = '"name https://… ed25519:KEY" or "name https://… ml-dsa-87:KEY" with a raw key in base64';
+      if (wrong !== -1) return refuse(`${expected}, each ${each}; number ${wrong + 1} is none`);
+      if (new Set(found.map((feed) => feed?.name)).size < found.length)
+        return refuse(`${expected}; a name is there twice`);
+      return value as string[];
+    })
+    .meta({ accepts: `A list of at most ${FEEDS_MAX} feeds, each "name url algorithm:key"` });
+}
+
+/** For node-cron: five fields, or six with seconds first. */
+const CRON = /^(?:[\d*,/-]{1,64} ){4,5}[\d*,/-]{1,64}$/;
+
 const points = () => integer(0, 1_000_000, 'points');
 
 export const schema = table({
@@ -274,6 +303,23 @@ export const schema = table({
     sweep_rows: integer(1, 1024, 'rows'),
     sweep_pause_ms: integer(0, 10_000, 'milliseconds'),
   }),
+  risk: table({
+    era: choice(ERAS),
+    half_life_d: integer(1, 3650, 'days'),
+    hysteresis: integer(0, 2999, 'points'),
+    rise_s: integer(0, 86_400, 'seconds'),
+    fall_s: integer(0, 31_536_000, 'seconds'),
+    assess_interval_s: integer(1, 3600, 'seconds'),
+    indicators_max: integer(16, 10_000, 'indicators'),
+    retention_d: integer(1, 3650, 'days'),
+    catalogue: flag(),
+    dry_run: flag(),
+    simulation: flag(),
+    feeds: feeds(),
+    feed_schedule: text(CRON, 'Five or six cron fields of digits and "*,/-"'),
+    feed_timeout_ms: integer(100, 60_000, 'milliseconds'),
+    feed_bytes_max: integer(16_384, 4_194_304, 'bytes'),
+  }),
   signing: table({ engine: choice(SIGNING_ENGINES) }),
   keys: table({
     source: choice(KEY_SOURCES),
@@ -329,7 +375,10 @@ export const CONFIG_KEYS = Object.entries(schema.shape).flatMap(([section, { sha
 ) as readonly ConfigKey[];
 
 /** The value of one setting by its `section.key`. */
-export function setting(config: Config, key: ConfigKey): string | number | bigint | boolean | readonly string[] | Rules {
+export function setting(
+  config: Config,
+  key: ConfigKey,
+): string | number | bigint | boolean | readonly string[] | Rules {
   const [section, name] = key.split('.') as [keyof Config, never];
   return config[section][name];
 }

@@ -1,11 +1,16 @@
 // What this version does when an admin orders it: a handler for each kind of act that a room here can do. `openOrders` is given
 // them; an act without one is refused with `act_not_supported`.
+import { ALGORITHM_BIT } from '../actors/batch.ts';
 import { standing } from './epoch.ts';
 import { type ActHandlers, requireOrder } from './orders.ts';
 import { force } from './retirement.ts';
+import { allowAgain, overrideRisk } from './risk/orders.ts';
 
-/** @param modules.onForced  an epoch may have become ready to retire */
-export function actHandlers(modules: { onForced: () => void }): ActHandlers {
+/**
+ * @param modules.onForced  an epoch may have become ready to retire
+ * @param modules.onRisk    the risk score is to be assessed anew
+ */
+export function actHandlers(modules: { onForced: () => void; onRisk: () => void }): ActHandlers {
   return {
     retire_epoch(step, ordered) {
       const { epoch } = requireOrder(ordered, step, 'retire_epoch');
@@ -16,6 +21,20 @@ export function actHandlers(modules: { onForced: () => void }): ActHandlers {
       const found = before === undefined ? 'there is no such epoch' : `it is ${before.state}`;
       if (!force(step, epoch).ok) return { ok: false, detail: `epoch ${epoch}: expected one in grace, but ${found}` };
       return { ok: true, done: modules.onForced };
+    },
+
+    risk_override(step, ordered) {
+      const { score, until_ms } = requireOrder(ordered, step, 'risk_override');
+      const override = score === null || until_ms === null ? null : { score, until_ms };
+      if (overrideRisk(step, override)) return { ok: true, done: modules.onRisk };
+      return { ok: false, detail: 'expected a daemon that has assessed a risk' };
+    },
+
+    downgrade(step, ordered) {
+      const { algorithms, schemes } = requireOrder(ordered, step, 'downgrade');
+      const ecdsa = (algorithms & ALGORITHM_BIT.ECDSA) !== 0;
+      if (allowAgain(step, ecdsa, schemes)) return { ok: true, done: modules.onRisk };
+      return { ok: false, detail: 'expected a daemon that has assessed a risk' };
     },
   };
 }

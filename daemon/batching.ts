@@ -18,7 +18,6 @@ import { hex } from '../actors/encoding.ts';
 import { BATCH_BYTES_MAX, fitting, type OrderingPolicy, order, type Pending } from '../actors/ordering.ts';
 import { refusalCode } from '../actors/refusal.ts';
 import { type Choice, inputsOf } from '../actors/replay.ts';
-import { unthreatened } from '../actors/risk.ts';
 import { BATCH_MACHINE_VERSION, batchMachine } from '../actors/sequencing.ts';
 import { EMPTY_ROOT } from '../actors/tree.ts';
 import { appendLog } from './log.ts';
@@ -32,6 +31,7 @@ import {
   meta,
   type OpenedRecord,
   putMeta,
+  riskNow,
   totals,
 } from './records.ts';
 import type { MachineKind, Step } from './runtime.ts';
@@ -81,7 +81,7 @@ export function cut(step: Step, queue: Queue, policy: CutPolicy, now_ms: number)
     timestamp_ms,
     ordering_mode: ORDERING_MODES.indexOf(policy.ordering.mode),
     algorithms: ALGORITHM_BIT['ML-DSA-87'] | ALGORITHM_BIT['SLH-DSA-SHA2-256s'] | (ecdsa ? ALGORITHM_BIT.ECDSA : 0),
-    risk: unthreatened(timestamp_ms),
+    risk: riskNow(step, timestamp_ms),
     places: taken.length,
     order: [],
     opened: [],

@@ -3,6 +3,7 @@
 import type { EventEmitter } from 'node:events';
 import type { BatchFile } from '../actors/batch.ts';
 import type { EnvelopeInput } from '../actors/envelope.ts';
+import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
 import type { Config, Settings } from '../config/schema.ts';
@@ -10,6 +11,7 @@ import type { ActiveEpoch } from './epochs.ts';
 import type { Admission } from './intake.ts';
 import type { Orders } from './orders.ts';
 import type { Retirement } from './retirement.ts';
+import type { Risk, ThreatUpdate } from './risk.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
 import type { Ready, Status } from './status.ts';
 import type { Store } from './store.ts';
@@ -65,6 +67,14 @@ export interface Sequencer extends AsyncDisposable {
    * @param client    who is told of by the event `refused` if it can't be opened
    */
   submitEncrypted(envelope: EnvelopeInput, client?: string): Promise<Submission>;
+  /** What the next batch is ordered under, and why. */
+  readonly risk: Risk;
+  /**
+   * Reports threats, all or none; durable, and counted, when it resolves with `ok`.
+   *
+   * @param input  one, or at most 256; validated here, and `invalid_indicator` names the field that is wrong
+   */
+  updateThreat(input: ReportedIndicatorInput | readonly ReportedIndicatorInput[]): Promise<ThreatUpdate>;
   /** Cuts a batch now. @returns its height; undefined when nothing is pending, or a rotation is on its way */
   createBatch(): Promise<number | undefined>;
   batch(height: number): BatchFile | undefined;

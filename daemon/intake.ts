@@ -4,7 +4,7 @@
 import { type KeyObject, sign } from 'node:crypto';
 import { receiptDigest } from '../actors/digest.ts';
 import { base64, hex } from '../actors/encoding.ts';
-import { type Envelope, identify } from '../actors/envelope.ts';
+import { type Envelope, identify, SCHEMES, type Scheme } from '../actors/envelope.ts';
 import { feeGwei, NO_ASSETS, orderByHeight, type Pending } from '../actors/ordering.ts';
 import type { Receipt } from '../actors/receipt.ts';
 import { receiptEpoch } from './epoch.ts';
@@ -23,6 +23,7 @@ export type Admission =
       readonly current_epoch: number;
       readonly keyset_digest: string;
     }
+  | { readonly ok: false; readonly code: 'scheme_not_accepted'; readonly schemes: Scheme[] }
   | {
       readonly ok: false;
       readonly code: 'draining' | 'store_unavailable' | 'disk_low';
@@ -34,6 +35,8 @@ export interface IntakeOptions {
   readonly retry_after_s: number;
   readonly batch_size: number;
   readonly age_max_cuts: number;
+  /** Under which envelopes are admitted; all where left out. */
+  readonly schemes?: readonly Scheme[];
 }
 
 export class Intake {
@@ -79,7 +82,7 @@ export class Intake {
    * @param client    who is charged if it can't be opened; undefined for callers inside the process
    */
   async admit(envelope: Envelope, client?: string): Promise<Admission> {
-    const { capacity, retry_after_s, batch_size, age_max_cuts } = this.#options();
+    const { capacity, retry_after_s, batch_size, age_max_cuts, schemes = SCHEMES } = this.#options();
     if (this.#draining) return { ok: false, code: 'draining', retry_after_s };
     const { writable, reason } = this.#store.state();
     if (!writable) return { ok: false, code: 'store_unavailable', retry_after_s };
@@ -92,6 +95,7 @@ export class Intake {
       const known = envelopeRecord(step, id);
       if (known !== undefined)
         return { ok: true, envelope_id: id, tx_id: envelope.tx_id ?? null, receipt: known.receipt };
+      if (!schemes.includes(envelope.scheme)) return { ok: false, code: 'scheme_not_accepted', schemes: [...schemes] };
       const at_ms = this.#now();
       // In the step: once the epoch is closed, its barrier says that nothing of it comes any more.
       const epoch = receiptEpoch(step, envelope.epoch, at_ms);

@@ -5,6 +5,7 @@
  */
 export type { BatchFile } from '../actors/batch.ts';
 export type { Envelope, EnvelopeInput } from '../actors/envelope.ts';
+export type { ReportedIndicator, ReportedIndicatorInput } from '../actors/indicator.ts';
 export type { Keyset } from '../actors/keyset.ts';
 export type { Attestation } from '../actors/quote.ts';
 export type { Receipt } from '../actors/receipt.ts';
@@ -12,6 +13,7 @@ export { ConfigError, type Issue } from '../config/error.ts';
 export { type Loaded, type LoadOptions, loadConfig } from '../config/load.ts';
 export type { Config, Settings } from '../config/schema.ts';
 export { Fault, type FaultCode } from './fault.ts';
+export type { Risk, ThreatUpdate } from './risk.ts';
 export {
   createSequencer,
   type Logger,

@@ -210,7 +210,7 @@ describe('an act', () => {
     const onForced = () => {
       woken += 1;
     };
-    await open(actHandlers({ onForced }));
+    await open(actHandlers({ onForced, onRisk: () => {} }));
     const retire = (epoch: number) => orders.execute(order({ type: 'retire_epoch', epoch }));
     const refused = (found: string) => ({ ok: false, code: 'act_refused', detail: expect.stringContaining(found) });
     await runtime.commit((step) => {

@@ -7,7 +7,9 @@ import type { RotationReason } from '../actors/epoch.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
 import type { Receipt } from '../actors/receipt.ts';
+import type { Stance, Urgency } from '../actors/recommendation.ts';
 import type { Refusal } from '../actors/refusal.ts';
+import { unthreatened } from '../actors/risk.ts';
 import type { Head } from '../actors/seal.ts';
 import type { Reader, Transaction } from './store.ts';
 
@@ -36,6 +38,10 @@ export interface Meta {
   rotated: Readonly<Record<string, number>>;
   /** Of the platform, as the first verified quote of the newest start has them. */
   measurements: Attestation['measurements'];
+  /** What was assessed last, and what it has led to (risk/room.ts). */
+  risk: RiskRecord;
+  /** How far each feed of indicators was taken, by its name. */
+  risk_feeds: Record<string, { sequence: number; taken_ms: number }>;
   /** What has ever come out of batches; refusals by their code. */
   totals: { sequenced: number; refused: Record<string, number> };
   /** How many wraps each epoch has, by their kind, and how many have ever moved to another epoch. */
@@ -54,6 +60,46 @@ export function putMeta<Name extends keyof Meta>(tx: Transaction, name: Name, va
 
 export const adminsRecord = (reader: Reader): Meta['admins'] | undefined =>
   reader.get('meta', 'admins') as Meta['admins'] | undefined;
+
+/** What the risk score was and did. */
+export interface RiskRecord {
+  /** As the next batch carries it. */
+  readonly assessment: RiskAssessment;
+  readonly stance: Stance;
+  /** An admin's order in the place of the computed score. */
+  readonly override: { readonly score: number; readonly until_ms: number } | null;
+  /** What an emergency has taken away; only an admin's order gives it back (DESIGN §9). */
+  readonly allowed: { readonly ecdsa: boolean; readonly schemes: readonly Scheme[] };
+  /** How many rotations the score has ever asked for, and the newest of them. */
+  readonly act_count: number;
+  readonly acts: readonly RiskAct[];
+  /** The clock of decay: never goes back. */
+  readonly at_ms: number;
+}
+
+/** A rotation that the score asked for. */
+export interface RiskAct {
+  /** From 1. */
+  readonly number: number;
+  readonly urgency: Urgency;
+  readonly at_ms: number;
+  /** The epoch that it wants to begin. */
+  readonly to_epoch: number;
+  /** It was only written down. */
+  readonly dry_run: boolean;
+  /** What it has become; null until then, and where it is overtaken by another. */
+  readonly rotated: { readonly epoch: number; readonly at_height: number } | null;
+}
+
+export const riskRecord = (reader: Reader): RiskRecord | undefined =>
+  reader.get('meta', 'risk') as RiskRecord | undefined;
+
+export const riskFeeds = (reader: Reader): Meta['risk_feeds'] =>
+  (reader.get('meta', 'risk_feeds') as Meta['risk_feeds'] | undefined) ?? {};
+
+/** The assessment that a batch is ordered under: the newest that is durable. */
+export const riskNow = (reader: Reader, time_ms: number): RiskAssessment =>
+  riskRecord(reader)?.assessment ?? unthreatened(time_ms);
 
 export const totals = (reader: Reader): Meta['totals'] =>
   (reader.get('meta', 'totals') as Meta['totals'] | undefined) ?? { sequenced: 0, refused: {} };

@@ -8,6 +8,7 @@ import { canonicalJson } from '../actors/canonical.ts';
 import { sha512 } from '../actors/digest.ts';
 import { hex, utf8 } from '../actors/encoding.ts';
 import { Envelope, type EnvelopeInput } from '../actors/envelope.ts';
+import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
 import { loadConfig } from '../config/load.ts';
@@ -35,6 +36,7 @@ import { type Orders, openOrders } from './orders.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
 import { keysetRecord, meta, pendingRotation } from './records.ts';
 import type { Backlog, Retirement } from './retirement.ts';
+import { Risk, type ThreatUpdate } from './risk.ts';
 import { type RotationOutcome, Rotator, type Wish } from './rotator.ts';
 import { Runtime } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
@@ -111,6 +113,7 @@ class Assembly implements Sequencer {
   #keysetQuote!: KeysetQuote;
   #pendingQuote!: KeysetQuote;
   #rotator!: Rotator;
+  risk!: Risk;
   wrapping!: Wrapping;
   readonly #backlog: Backlog = (reader, epoch) => this.wrapping.wraps.backlog(reader, epoch);
   #finishing: Promise<boolean> | undefined;
@@ -214,6 +217,19 @@ class Assembly implements Sequencer {
       fatal,
     });
     const rotator = this.#rotator;
+    this.risk = new Risk({
+      runtime,
+      store,
+      options: () => config.risk,
+      now,
+      attestation: () => attester.newest,
+      quote_lifetime_ms: config.attestation.quote_lifetime_s * 1000,
+      onChange: () => this.#cutter.wake(),
+      onFault,
+      fatal,
+      warn: (detail, message) => log.warn(detail, message),
+    });
+    const { risk } = this;
 
     this.#cutter = new Cutter({
       runtime,
@@ -226,9 +242,9 @@ class Assembly implements Sequencer {
         ...config.sequencer,
         ordering: config.ordering,
         // Since the settings wait for a restart, the epoch's own key says what was set when it was made.
-        hybrid_ecdsa: true,
+        hybrid_ecdsa: risk.allowed.ecdsa,
       }),
-      holds: (reader) => rotator.holdsCuts(reader),
+      holds: (reader) => rotator.holdsCuts(reader) || risk.holdsCuts(reader),
       now,
       onRefused: (client) => this.events.emit('refused', client),
       onFault,
@@ -243,7 +259,7 @@ class Assembly implements Sequencer {
       epochs,
       log: genesis,
       config_digest: hex(sha512(utf8(canonicalJson(config)))),
-      interval_ms: () => config.seal.interval_ms,
+      interval_ms: () => (risk.inEmergency ? 0 : config.seal.interval_ms),
       holds: (reader) => rotator.holdsSeals(reader),
       retention_batches: config.store.retention_batches,
       now,
@@ -256,11 +272,11 @@ class Assembly implements Sequencer {
       mempool,
       log: genesis,
       receiptKey: (epoch) => epochs.signing(epoch).receipt,
-      options: () => ({ ...config.mempool, ...config.sequencer, ...config.ordering }),
+      options: () => ({ ...config.mempool, ...config.sequencer, ...config.ordering, ...risk.allowed }),
       now,
     });
 
-    const acts = actHandlers({ onForced: () => rotator.wake() });
+    const acts = actHandlers({ onForced: () => rotator.wake(), onRisk: () => risk.reassess() });
     const onExecuted = () => this.#sealer.wake();
     this.orders = await openOrders({ runtime, store, log: genesis, config, acts, now, onExecuted });
 
@@ -283,9 +299,14 @@ class Assembly implements Sequencer {
           rotator.wake();
         },
       }),
-      this.#sealer.performer(timeout_ms + config.attestation.quote_timeout_ms, () => rotator.wake()),
+      this.#sealer.performer(timeout_ms + config.attestation.quote_timeout_ms, () => {
+        rotator.wake();
+        if (risk.inEmergency) this.#cutter.wake();
+      }),
+      risk.performer((wish) => rotator.rotate(wish), timeout_ms),
     ]);
     this.#started = true;
+    await risk.start();
     this.#keysetQuote.start();
     this.#cutter.wake();
     this.#sealer.wake();
@@ -296,7 +317,7 @@ class Assembly implements Sequencer {
   /** SLH-DSA's part takes most of a second, so a thread does it; and nobody is told of keys that were not tried. */
   async #newKeys(epoch: number): Promise<EpochKeys> {
     const pool = this.#pool!;
-    const { hybrid_ecdsa } = this.config.quantum;
+    const hybrid_ecdsa = this.config.quantum.hybrid_ecdsa && this.risk.allowed.ecdsa;
     const keys = await deriveEpoch(this.#source, epoch, hybrid_ecdsa, (seed) =>
       runJob(pool, 'derive', deriveTask(seed)),
     );
@@ -326,6 +347,10 @@ class Assembly implements Sequencer {
     const admission = await this.#intake.admit(parsed.data, client);
     if (admission.ok) this.#cutter.wake();
     return admission;
+  }
+
+  updateThreat(input: ReportedIndicatorInput | readonly ReportedIndicatorInput[]): Promise<ThreatUpdate> {
+    return this.risk.updateThreat(input);
   }
 
   createBatch(): Promise<number | undefined> {
@@ -382,6 +407,7 @@ class Assembly implements Sequencer {
       draining: this.#intake.draining,
       attestation: this.#attester.newest,
       provider: this.#attester.provider,
+      risk: this.risk,
       now_ms: this.#now(),
     };
   }
@@ -422,6 +448,7 @@ class Assembly implements Sequencer {
     };
     this.drain();
     await this.#cutter.stop();
+    await this.risk.stop();
     // First: from now on no seal waits for a rotation.
     await Promise.race([this.#rotator.stop(), aborted(limit)]);
     for (;;) {

@@ -2,9 +2,11 @@
 // beside, and `/ready` with reasons. Plain functions over what the rooms expose.
 import { z } from 'zod';
 import { type Attestation, identityOf } from '../actors/quote.ts';
+import { THRESHOLDS } from '../actors/recommendation.ts';
 import type { Config } from '../config/schema.ts';
 import type { ActiveEpoch } from './epochs.ts';
 import { meta } from './records.ts';
+import type { Risk } from './risk.ts';
 import type { RuntimeState } from './runtime.ts';
 import type { Store } from './store.ts';
 import type { QuoteProvider } from './tee/provider.ts';
@@ -18,6 +20,7 @@ export interface View {
   readonly draining: boolean;
   readonly attestation: Attestation | undefined;
   readonly provider: QuoteProvider;
+  readonly risk: Risk;
   readonly now_ms: number;
 }
 
@@ -70,19 +73,25 @@ export type Ready = z.output<typeof Ready>;
 /** An effect that has failed this often in a row is no hiccup. */
 const FAILING_TRIES = 3;
 
-/** DESIGN §9. */
-const THRESHOLDS = { scheduled: 6000, emergency: 9000 };
-
 export function status(view: View): Status {
   const { store, epoch, attestation, provider } = view;
   const heights = meta(store, 'heights');
   const log = meta(store, 'log');
-  const hybrid = epoch.keys.secp256k1 !== null;
+  const { room: risk, allowed } = view.risk;
+  const { score: risk_score, recommendation } = risk.record.assessment;
+  const { scheduled, emergency } = THRESHOLDS;
+  const hybrid = epoch.keys.secp256k1 !== null && allowed.ecdsa;
+  const kems = ['X-Wing', ...(allowed.schemes.includes('ecies') ? ['ECIES-secp256k1'] : [])];
   const signatures = ['ML-DSA-87', 'SLH-DSA-SHA2-256s', ...(hybrid ? ['ECDSA-secp256k1'] : [])];
   const { writable, reason, free_bytes } = store.state();
   return {
-    qrm: { risk_score: 0, recommendation: 'continue', indicator_count: 0, thresholds: THRESHOLDS },
-    apqc: { signatures, kems: ['X-Wing', 'ECIES-secp256k1'], rotation_pending: false, rotation_block: null },
+    qrm: {
+      risk_score,
+      recommendation,
+      indicator_count: risk.assessed.weighed.length,
+      thresholds: { scheduled, emergency },
+    },
+    apqc: { signatures, kems, rotation_pending: false, rotation_block: null },
     sequencer: {
       mempool_size: view.mempool_size,
       ordered_queue: heights.cut - heights.signed,
@@ -97,7 +106,7 @@ export function status(view: View): Status {
       chain_id: epoch.log.chain_id,
       height: heights.signed === 0 ? null : heights.signed - 1,
       algorithm_set: signatures.join('+'),
-      risk_score: 0,
+      risk_score,
     },
     log: { log_id: epoch.log.log_id, size: log.size, sealed: log.sealed },
     epoch: { active: epoch.keys.epoch, keyset_digest: epoch.keyset.digest },

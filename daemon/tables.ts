@@ -37,6 +37,8 @@ export type Rows = {
   orders: [leaf_index: number, value: Json];
   order_nonces: [nonce: string, value: { leaf_index: number }];
   rotations: [to_epoch: number, value: Json];
+  indicators: [id: string, value: Json];
+  risk_history: [at_ms: number, value: Json];
   journal: [cursor: number, value: JournalRecord];
   outbox: [effect_id: number, value: OwedEffect];
   watermarks: [mark: Mark, value: { digest: string }];
@@ -168,6 +170,10 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   order_nonces: { key: hexOf(32), value: 'json' },
   // epoch → why and when it came after the one before
   rotations: { key: uint, value: 'json' },
+  // `origin/id` → an indicator of threat
+  indicators: { key: text, value: 'json' },
+  // time → the score and recommendation from then on
+  risk_history: { key: uint, value: 'json' },
   // cursor, from 1 → {type, at_ms, data, prev}
   journal: { key: uint, value: 'json' },
   // effect id, from 1 → the effect still owed

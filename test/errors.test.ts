@@ -57,6 +57,7 @@ beforeAll(async () => {
     admin: { keys: [alice.public_key] },
     api: { rate_limit_per_s: 0, request_timeout_ms: 400, envelopes_max: 64 },
     feed: { clients_max: 1 },
+    risk: { simulation: true },
   });
   vi.unstubAllEnvs();
   const small = await openHouse({
@@ -86,6 +87,8 @@ function ask(target: object, { body, headers, ...options }: Ask): Promise<Answer
 }
 
 const tcp = ({ port }: Listening) => ({ host: '127.0.0.1', port });
+const toSocket = ({ socket: socketPath }: Listening, method: string, path: string) =>
+  ask({ socketPath }, { method, path });
 const get = ({ at }: World, path: string) => ask(tcp(at), { path });
 const post = (at: Listening, body: string, headers: Record<string, string> = JSON_TYPE) =>
   ask(tcp(at), { method: 'POST', path: '/transactions', headers, body });
@@ -149,6 +152,31 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
     return hand(w, order);
   },
   act_refused: (w) => hand(w, ordered(w)),
+  indicator_not_found: ({ at }) => toSocket(at, 'POST', '/qrm/indicators/nobody/withdraw'),
+  scheme_not_accepted: async () => {
+    await using house = await openHouse({ risk: { rise_s: 0 } });
+    const { sequencer } = house;
+    const severe = (sub_category: string) => ({
+      ...({
+        category: 'digital_signatures',
+        sub_category,
+        severity: 0.95,
+        confidence: 0.95,
+        source: 'a laboratory',
+      } as const),
+      ...({ timestamp: new Date().toISOString(), description: 'An attack.', era_relevance: 'nisq' } as const),
+    });
+    await sequencer.updateThreat(['ecdsa', 'rsa', 'bls'].map(severe));
+    return await post(await house.server.listen(), JSON.stringify(await enveloped(sequencer)));
+  },
+  simulation_not_allowed: ({ smallAt }) => toSocket(smallAt, 'POST', '/qrm/simulation/start'),
+  simulation_not_running: ({ at }) => toSocket(at, 'POST', '/qrm/simulation/stop'),
+  simulation_running: async ({ at }) => {
+    await toSocket(at, 'POST', '/qrm/simulation/start?interval_ms=600000');
+    const again = await toSocket(at, 'POST', '/qrm/simulation/start');
+    await toSocket(at, 'POST', '/qrm/simulation/stop');
+    return again;
+  },
   future_cursor: (w) => get(w, '/feed/entries?after=999999'),
   outdated_cursor: async (w) => {
     await w.house.sequencer.store.commit((tx) => tx.remove('journal', 1));

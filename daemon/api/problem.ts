@@ -6,6 +6,7 @@ import { STATUS_CODES } from 'node:http';
 import type { FastifyError, FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { Bytes32, Counter, Digest, uint } from '../../actors/encoding.ts';
+import { SCHEMES } from '../../actors/envelope.ts';
 import { Fault } from '../fault.ts';
 
 export const PROBLEMS = {
@@ -121,6 +122,23 @@ export const PROBLEMS = {
     'The order is genuine, but what it says cannot be done now; nothing was changed.',
     'Read `detail`. The same order can be handed in again, as long as it has not expired.',
   ],
+  indicator_not_found: [
+    404,
+    'No indicator of this id was reported here.',
+    'Take an id that GET /qrm/indicators lists under operator/, without that; feeds and the daemon take back their own.',
+  ],
+  scheme_not_accepted: [
+    409,
+    'Envelopes of this scheme are not admitted since the risk score called an emergency.',
+    'Encrypt the transaction again with a scheme of `schemes`: x-wing, which no quantum computer opens.',
+  ],
+  simulation_not_allowed: [
+    409,
+    'The configuration allows no simulated threats: what the score does about one is real.',
+    'Set risk.simulation = true and restart; a daemon in production refuses that.',
+  ],
+  simulation_running: [409, 'A simulated threat is playing.', 'Stop it first, or wait for its end.'],
+  simulation_not_running: [409, 'No simulated threat is playing.', 'Nothing: it may have come to its end.'],
   future_cursor: [
     409,
     'The cursor is beyond the newest entry of the journal.',
@@ -209,6 +227,7 @@ const Extensions = z.object({
   retry_after_s: z.int().optional().describe('The same as Retry-After.'),
   current_epoch: uint(32).optional(),
   keyset_digest: Digest.optional().describe('Of the current keyset.'),
+  schemes: z.array(z.enum(SCHEMES)).optional().describe('What envelopes may come under.'),
   size: Counter.optional().describe('Of the log.'),
   oldest: Counter.optional().describe('The oldest cursor that is kept.'),
   newest: Counter.optional().describe('The newest cursor.'),

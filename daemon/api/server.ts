@@ -21,6 +21,7 @@ import { Metrics, metrics } from './metrics.ts';
 import { describe, documentOf } from './openapi.ts';
 import { orders } from './orders.ts';
 import { problemOf, problemSent, Refused, sendProblem } from './problem.ts';
+import { risk } from './risk.ts';
 import type { App, Modules } from './route.ts';
 import { sequencerRoutes } from './sequencer.ts';
 import { tiles } from './tile.ts';
@@ -148,7 +149,7 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
   });
 
   await describe(app, modules.version);
-  for (const room of [transactions, sequencerRoutes, batches, log, tiles, epochs, orders, health, feed])
+  for (const room of [transactions, sequencerRoutes, batches, log, tiles, epochs, orders, risk, health, feed])
     room(app, modules);
   metrics(app, gauges);
   app.get(

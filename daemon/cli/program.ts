@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { ConfigError } from '../../config/error.ts';
 import { Fault } from '../fault.ts';
-import { isDaemonUrl } from './url.ts';
+import { cursor, daemonUrl, integer, oneOf } from './argument.ts';
+import { addQrm } from './qrmcommands.ts';
 
 export const VERSION: string = (
   JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -173,6 +174,7 @@ export function createProgram(done: (code: number) => void): Command {
     .action(async (options) => done(await (await import('./guest-agent.ts')).guestAgent(options)));
 
   addAdmin(program, done);
+  addQrm(program, done);
 
   for (const command of leaves(program)) command.exitOverride().showHelpAfterError();
   return program;
@@ -230,27 +232,8 @@ function addAdmin(program: Command, done: (code: number) => void): void {
     .action(async (file, options) => done(await (await import('./admin.ts')).submit(file, options)));
 }
 
-const oneOf =
-  (...allowed: readonly string[]) =>
-  (value: string): string => {
-    if (!allowed.includes(value)) throw new InvalidArgumentError(`expected one of ${allowed.join(', ')}`);
-    return value;
-  };
-
-const daemonUrl = (value: string): string => {
-  if (!isDaemonUrl(value)) throw new InvalidArgumentError('expected http://host:port');
-  return value;
-};
-
 const collect = (value: string, before: readonly string[] = []): string[] => [...before, value];
 
-const integer = (from: number, to: number) => (value: string) => {
-  const number = Number(value);
-  if (!(Number.isInteger(number) && number >= from && number <= to)) {
-    throw new InvalidArgumentError(`expected an integer from ${from} to ${to}`);
-  }
-  return number;
-};
 const seconds = integer(1, 3600);
 
 const HOUR_MS = 3_600_000;
@@ -263,5 +246,4 @@ const duration = (value: string): number => {
   if (duration_ms <= 30 * 24 * HOUR_MS) return duration_ms;
   throw new InvalidArgumentError('expected a number and s, m, h or d, at most 30d');
 };
-const cursor = integer(0, Number.MAX_SAFE_INTEGER);
 const count = integer(1, 10_000);
