@@ -93,7 +93,7 @@ export interface Checked {
   readonly tcb_info: TdxTcbInfo | z.output<typeof SgxTcbInfo>;
   /** PPID of the platform, 16 bytes: equal for two quotes of one machine. */
   readonly ppid: Uint8Array;
-  /** When the oldest of lists, TCB information and identity was issued. */
+  /** When the oldest of PCK list, TCB information and identity was issued; the root's list is issued once a year. */
   readonly issued_ms: number;
   /** The earliest end among certificates, lists, TCB information and identity. */
   readonly not_after_ms: number;
@@ -149,11 +149,7 @@ export function checkCollateral(
     root: root.der,
     tcb_info,
     ppid,
-    issued_ms: Math.min(
-      ...[rootCrl, pckCrl].map((list) => list.this_update_ms),
-      Date.parse(tcb_info.issueDate),
-      Date.parse(qe_identity.issueDate),
-    ),
+    issued_ms: Math.min(pckCrl.this_update_ms, Date.parse(tcb_info.issueDate), Date.parse(qe_identity.issueDate)),
     not_after_ms: Math.min(
       ...[root, pck, ...intermediates].map((certificate) => certificate.not_after_ms),
       ...[rootCrl, pckCrl].map((list) => list.next_update_ms + CRL_GRACE_MS),

@@ -73,6 +73,13 @@ describe('real TDX evidence', () => {
     expect(codeOf(tdx, policy(now_ms as number))).toBe('now_invalid');
   });
 
+  it('is as old as the oldest of its monthly parts', () => {
+    const issued_ms = Date.parse('2025-06-19T10:00:35Z');
+    const within = (age_ms: number) => codeOf(tdx, policy(TDX_NOW_MS, { collateral_age_max_ms: age_ms }));
+    expect(within(TDX_NOW_MS - issued_ms)).toBe('ok');
+    expect(within(TDX_NOW_MS - issued_ms - 1)).toBe('collateral_stale');
+  });
+
   it('needs its own root, and collateral', () => {
     expect(codeOf(tdx, policy(TDX_NOW_MS, { roots: [] }))).toBe('root_untrusted');
     expect(codeOf({ ...tdx, collateral: null }, policy(TDX_NOW_MS))).toBe('collateral_missing');

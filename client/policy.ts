@@ -25,8 +25,8 @@ const Register = hexOf(48).exactOptional();
 const Bytes32 = hexOf(32).exactOptional();
 const Bytes16 = hexOf(16).exactOptional();
 
-/** What can be named of an enclave, by the type of its quote (actors/evidence.ts, claims). */
-const NAMES = {
+/** What can be named of an enclave, by the type of its quote (actors/evidence.ts, claims). docs/policy.md lists them. */
+export const NAMES = {
   TDX: {
     mrtd: Register,
     rtmr0: Register,
@@ -119,7 +119,9 @@ export const EVIDENCE_RULES = {
     .min(1)
     .max(315_360_000)
     .optional()
-    .describe('How old the oldest part of the collateral may be, whatever it says of its own end.'),
+    .describe(
+      "How old the oldest part of the collateral may be, whatever it says of its own end; Intel's yearly root list apart.",
+    ),
   amd_crl: z
     .enum(PRESENCE)
     .default('required')
@@ -154,7 +156,10 @@ export const VerificationPolicy = z
       ),
     ...EVIDENCE_RULES,
     log_id: Digest.optional().describe('The log that the batch must be in.'),
-    chain_id: z.union([decimal(256), z.int().min(0).transform(String)]).optional(),
+    chain_id: z
+      .union([decimal(256), z.int().min(0).transform(String)])
+      .optional()
+      .describe('The chain that the batch must be of.'),
     key_sources: z.array(z.enum(KEY_SOURCES)).min(1).optional().describe('Where its keys may come from.'),
     keysets: z
       .array(Digest)

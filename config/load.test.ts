@@ -253,7 +253,8 @@ describe('a mistake', () => {
     const wrong = { number: ['1.5', '"1"', 'true', '[1]', '{}'], string: ['1', '1.5', 'true', '[""]', '{}'] };
     const literals = {
       ...wrong,
-      object: ['1', '"1"', 'true', '[1]', '{}'],
+      list: ['1', '"1"', 'true', '[1]', '{}'],
+      object: ['1', '"1"', 'true', '[1]', '1.5'],
       boolean: ['0', '"true"', '[true]'],
       bigint: ['1.5', 'true', '[1]'],
     };
@@ -272,7 +273,8 @@ describe('a mistake', () => {
     fc.assert(
       fc.property(cases, ({ key, literal, layout, above }) => {
         const [section = '', name = ''] = key.split('.');
-        const values = literals[typeof setting(config, key) as keyof typeof literals];
+        const value = setting(config, key);
+        const values = literals[(Array.isArray(value) ? 'list' : typeof value) as keyof typeof literals];
         const { text, line } = layout(section, name, values[literal % values.length]!);
         const { issues } = refusal(write([...above, text].join('\n')));
         expect(issues.map((issue) => [issue.key, issue.line])).toEqual([[key, line + above.length]]);

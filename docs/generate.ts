@@ -14,6 +14,7 @@ import { guide } from '../daemon/api/guide.ts';
 import { cliGuide } from '../daemon/cli/guide.ts';
 import { errorsPage } from './errors.ts';
 import { exampleSection } from './example/section.ts';
+import { verificationPage } from './verification.ts';
 
 /** A generated file, by its path from the root of the repository. */
 export interface Part {
@@ -37,6 +38,7 @@ export const PARTS: readonly Part[] = [
   { file: 'docs/api.md', text: guide },
   { file: 'docs/errors.md', text: errorsPage },
   { file: 'docs/cli.md', text: cliGuide },
+  { file: 'docs/verification.md', text: verificationPage },
 ];
 
 export const pathOf = (file: string): URL => new URL(`../${file}`, import.meta.url);
