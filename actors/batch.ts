@@ -2,6 +2,7 @@
 // reads, and the roots of its header. The file is self-contained but for trust anchors. Pure; the machine that drives a
 // batch through its stages is sequencing.ts.
 import { z } from 'zod';
+import { Touched } from './asset.ts';
 import {
   Bytes32,
   base64Of,
@@ -16,7 +17,7 @@ import {
   uint,
   uintBytes,
 } from './encoding.ts';
-import { AssetRefs, CIPHERTEXT_BYTES_MAX, RiskLevel, SCHEMES, TxId } from './envelope.ts';
+import { ASSET_REFS_MAX, AssetRefs, CIPHERTEXT_BYTES_MAX, RiskLevel, SCHEMES, TxId } from './envelope.ts';
 import { CATEGORIES, ERAS } from './indicator.ts';
 import { Keyset } from './keyset.ts';
 import { Attestation } from './quote.ts';
@@ -31,6 +32,9 @@ export const BATCH_MAX = 10_000;
 
 /** Hard limit of the tries that fill it, refused ones included. */
 export const ORDER_MAX = 20_000;
+
+/** Each transaction declares what it touches. */
+export const TOUCHED_MAX = BATCH_MAX * ASSET_REFS_MAX;
 
 /** Bits of `algorithms`. */
 export const ALGORITHM_BIT = { 'ML-DSA-87': 1, 'SLH-DSA-SHA2-256s': 2, ECDSA: 4 } as const;
@@ -133,7 +137,7 @@ const Signed = z.strictObject({
   slh_dsa_sig: SlhDsaSignature.nullable(),
   attestation: Attestation.nullable(),
   risk_assessment: RiskAssessment,
-  asset_protections: z.array(z.never()).max(0),
+  asset_protections: z.array(Touched).max(TOUCHED_MAX),
   migration_checkpoint: z.null(),
   keyset: Keyset,
 });

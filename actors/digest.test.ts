@@ -9,6 +9,7 @@ import golden from './digest.golden.json' with { type: 'json' };
 import {
   adminsDigest,
   agentDigest,
+  assetActDigest,
   batchDigest,
   digest,
   envelopeAad,
@@ -19,9 +20,11 @@ import {
   keysetDigest,
   logId,
   orderDigest,
+  policyDigest,
   quoteDigest,
   receiptDigest,
   sealDigest,
+  sha512,
   TAGS,
   type Tag,
   ZERO_DIGEST,
@@ -258,6 +261,25 @@ const TABLE: Record<Tag, { types: string; values: readonly unknown[]; ours: Uint
       nonce: id32('nonce'),
       not_after_ms: 1_771_419_531_127,
       act: new TextEncoder().encode('{"epoch":3,"type":"retire_epoch"}'),
+    }),
+  },
+  'aegis/policy/v1': {
+    types: 'uint256, uint256, uint8, uint8, uint16, bytes32[2], bytes32[2], bytes32[2], bytes32[2]',
+    values: [
+      ...[BigInt(chain_id), 2n ** 160n - 7n, 1, 0, 5_000],
+      ...[id64('allowed'), id64('emergency'), id64('abi'), id64('grants')],
+    ],
+    ours: policyDigest({
+      ...{ chain_id, contract_address: `0x${(2n ** 160n - 7n).toString(16)}`, requires_pqc: true, requires_tee: false },
+      ...{ risk_threshold: 5_000, allowed_root: bytes('allowed', 64), emergency_root: bytes('emergency', 64) },
+      ...{ abi_root: bytes('abi', 64), grants_root: bytes('grants', 64) },
+    }),
+  },
+  'aegis/asset-act/v1': {
+    types: 'uint8, bytes32[2], bytes32[2], uint64',
+    values: [2, hex(sha512(utf8('token_001'))), id64('asset'), 1_771_419_531_127n],
+    ours: assetActDigest({
+      ...{ act: 2, asset_id: 'token_001', asset_digest: bytes('asset', 64), timestamp_ms: 1_771_419_531_127 },
     }),
   },
 };

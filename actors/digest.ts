@@ -21,6 +21,8 @@ export const TAGS = [
   'aegis/receipt/v1',
   'aegis/agent/v1',
   'aegis/asset/v1',
+  'aegis/policy/v1',
+  'aegis/asset-act/v1',
   'aegis/admins/v1',
   'aegis/order/v1',
 ] as const;
@@ -255,5 +257,60 @@ export function orderDigest(order: {
     ['bytes32', fromHex(order.nonce)],
     ['uint64', order.not_after_ms],
     ['bytes32[2]', sha512(order.act)],
+  ]);
+}
+
+/** An asset as it stands: a leaf of `assets_root`. */
+export function assetDigest(asset: {
+  asset_id: string;
+  type: number;
+  state: number;
+  policy_digest: string;
+}): Uint8Array {
+  return digest('aegis/asset/v1', [
+    ['bytes32[2]', sha512(utf8(asset.asset_id))],
+    ['uint8', asset.type],
+    ['uint8', asset.state],
+    ['bytes32[2]', fromHex(asset.policy_digest)],
+  ]);
+}
+
+/** Everything that decides what is let through to an asset. No chain is chain 0, no contract the address zero. */
+export function policyDigest(policy: {
+  chain_id: string | null;
+  contract_address: string | null;
+  requires_pqc: boolean;
+  requires_tee: boolean;
+  risk_threshold: number;
+  allowed_root: Uint8Array;
+  emergency_root: Uint8Array;
+  abi_root: Uint8Array;
+  grants_root: Uint8Array;
+}): Uint8Array {
+  return digest('aegis/policy/v1', [
+    ['uint256', BigInt(policy.chain_id ?? 0)],
+    ['uint256', BigInt(policy.contract_address ?? 0)],
+    ['uint8', policy.requires_pqc ? 1 : 0],
+    ['uint8', policy.requires_tee ? 1 : 0],
+    ['uint16', policy.risk_threshold],
+    ['bytes32[2]', policy.allowed_root],
+    ['bytes32[2]', policy.emergency_root],
+    ['bytes32[2]', policy.abi_root],
+    ['bytes32[2]', policy.grants_root],
+  ]);
+}
+
+/** A privileged act on an asset, as the log holds it; `asset_digest` is undefined once the asset is gone. */
+export function assetActDigest(act: {
+  act: number;
+  asset_id: string;
+  asset_digest: Uint8Array | undefined;
+  timestamp_ms: number;
+}): Uint8Array {
+  return digest('aegis/asset-act/v1', [
+    ['uint8', act.act],
+    ['bytes32[2]', sha512(utf8(act.asset_id))],
+    ['bytes32[2]', act.asset_digest ?? ZERO_DIGEST],
+    ['uint64', act.timestamp_ms],
   ]);
 }

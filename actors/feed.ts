@@ -17,6 +17,10 @@ export const ENTRY_TYPES = [
   'simulation_stopped',
   'order_executed',
   'epoch_rewrapped',
+  'asset_registered',
+  'asset_policy',
+  'asset_removed',
+  'asset_protection',
 ] as const;
 
 export const FeedEntry = z

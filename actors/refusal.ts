@@ -48,6 +48,51 @@ export const REFUSALS = {
     'priority_fee differs from maxPriorityFeePerGas (gasPrice before type 2) of the transaction.',
     'Encrypt anew and declare the fee of the transaction; the client library reads it from there.',
   ],
+  asset_undeclared: [
+    20,
+    'It reaches a registered asset that its envelope does not declare.',
+    'Encrypt anew and name the asset in asset_refs; /assets/protection/{id} shows what is registered.',
+  ],
+  asset_not_touched: [
+    21,
+    'It declares an asset that is not registered, or that it does not reach.',
+    'Encrypt anew with only those asset_refs that the transaction calls or moves.',
+  ],
+  operation_not_allowed: [
+    22,
+    'The policy of an asset that it reaches does not allow the operation.',
+    'Look at allowed_operations in /assets/protection/{id}; only the operator can change them.',
+  ],
+  pqc_required: [
+    23,
+    'An asset that it reaches takes only what came under x-wing.',
+    'Encrypt anew with the scheme x-wing, the default of the client library.',
+  ],
+  attestation_required: [
+    24,
+    'An asset that it reaches takes nothing while the attestation of the enclave is not valid.',
+    'Sign and send it again once /ready shows the attestation.',
+  ],
+  asset_protected: [
+    25,
+    'An asset that it reaches is protected while the risk is high, and this is no emergency operation.',
+    'Wait for the feed to say asset_protection with a lower level, or use an operation of emergency_operations.',
+  ],
+  asset_migrating: [
+    26,
+    'An asset that it reaches is part of a migration, or has moved.',
+    'Wait for the end of the migration; /assets/protection/{id} shows migration_state.',
+  ],
+  calldata_malformed: [
+    27,
+    'Its calldata is not the canonical encoding of a call that reaches an asset, or a wrapper in it cannot be read.',
+    'Let a library encode the call: no bytes behind the arguments, no unclean words, no offsets of your own.',
+  ],
+  calldata_too_complex: [
+    28,
+    'It wraps more calls, or deeper, than are looked into.',
+    'Split it into several transactions.',
+  ],
 } as const satisfies Record<string, readonly [code: number, sentence: string, remedy: string]>;
 
 export type Refusal = keyof typeof REFUSALS;

@@ -1,6 +1,7 @@
 // Checks of what a batch file says about itself: header, order, refusals and transactions (DESIGN §3 "The batch file", §4).
 // verify.ts runs them, most before any signature: each recomputes what it can and compares. Together with the ML-DSA
 // signature over the header's digest they bind every value here but the ones that DESIGN lists as unsigned.
+import { assetsRoot, byId } from '../actors/asset.ts';
 import { ALGORITHM_BIT, byNonce, orderRoot, refusedRoot, txRoot } from '../actors/batch.ts';
 import { envelopeId, ZERO_DIGEST } from '../actors/digest.ts';
 import { fromHex, hex, timestamp } from '../actors/encoding.ts';
@@ -8,7 +9,6 @@ import { claimsAad } from '../actors/envelope.ts';
 import { KEY_SOURCES } from '../actors/keyset.ts';
 import { refusalOf } from '../actors/refusal.ts';
 import { decodeTransaction, recoverSender, type Transaction } from '../actors/transaction.ts';
-import { EMPTY_ROOT } from '../actors/tree.ts';
 import { type Check, type Failure, fail } from './verdict.ts';
 
 const NO_DIGEST = hex(ZERO_DIGEST);
@@ -44,11 +44,26 @@ export const checkHeader: Check = ({ file, digest }) => {
   if (header.checkpoint_digest !== NO_DIGEST) {
     return fail('checkpoint_mismatch', 'header.checkpoint_digest', 'migration_checkpoint is null, so expected zero');
   }
-  if (header.assets_root !== hex(EMPTY_ROOT)) {
-    return fail('assets_root_mismatch', 'header.assets_root', 'asset_protections is empty, so expected the empty root');
-  }
-  return null;
+  return checkAssets(file);
 };
+
+/** Sorted, each once and declared, and what `assets_root` is over. */
+function checkAssets({ header, asset_protections, transactions }: File): Failure | null {
+  const declared = new Set(transactions.flatMap(({ asset_refs }) => asset_refs));
+  for (const [i, asset] of asset_protections.entries()) {
+    const at = `asset_protections[${i}]`;
+    if (i > 0 && byId(asset_protections[i - 1]!, asset) >= 0) {
+      return fail('assets_order_invalid', `${at}.asset_id`, 'not sorted by id, or there twice');
+    }
+    if (!declared.has(asset.asset_id)) {
+      return fail('asset_not_declared', `${at}.asset_id`, 'no transaction of the batch declares it');
+    }
+  }
+  const root = hex(assetsRoot(asset_protections));
+  return header.assets_root === root
+    ? null
+    : fail('assets_root_mismatch', 'header.assets_root', `asset_protections has ${root}`);
+}
 
 /** What the policy names, the batch must be. */
 export const checkPolicy: Check = ({ file, policy }) => {

@@ -44,6 +44,8 @@ export const FAILURE_CODES = [
   'risk_score_mismatch',
   'checkpoint_mismatch',
   'assets_root_mismatch',
+  'assets_order_invalid',
+  'asset_not_declared',
   'wrong_chain',
   'wrong_log',
   'key_source_refused',

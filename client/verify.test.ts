@@ -184,6 +184,15 @@ describe('a batch that its enclave should not have made', () => {
       (file) => (file.header.checkpoint_digest = `0x${'11'.repeat(64)}`),
     ],
     ['assets_root_mismatch', 'header.assets_root', (file) => (file.header.assets_root = `0x${'11'.repeat(64)}`)],
+    [
+      'assets_root_mismatch',
+      'header.assets_root',
+      (file) => (file.asset_protections[0]!.migration_state = 'Protected'),
+    ],
+    ['assets_root_mismatch', 'header.assets_root', (file) => (file.asset_protections[0]!.asset_type = 'OnChainNFT')],
+    ['assets_root_mismatch', 'header.assets_root', (file) => file.asset_protections.pop()],
+    ['assets_order_invalid', 'asset_protections[1].asset_id', (file) => file.asset_protections.reverse()],
+    ['asset_not_declared', 'asset_protections[0].asset_id', (file) => (file.asset_protections[0]!.asset_id = 'a')],
   ])('%s at %s', (code, field, edit) => {
     expect(verify(resigned(edit))).toMatchObject({ ok: false, code, field });
   });

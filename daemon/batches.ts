@@ -28,7 +28,7 @@ export function batchFile(reader: Reader, height: number): BatchFile | undefined
     ecdsa_sig: record.ecdsa,
     ...sealOf(reader, record),
     risk_assessment: record.risk,
-    asset_protections: [],
+    asset_protections: [...(record.assets ?? [])],
     migration_checkpoint: null,
     keyset: keysetRecord(reader, record.epoch)!.keyset,
   };

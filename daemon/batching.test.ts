@@ -230,7 +230,9 @@ describe('a batch', () => {
     const idle = { concurrency: 1, timeout_ms: 1, perform: () => new Promise<never>(() => {}), settle: () => ({}) };
     runtime.start((['open', 'sign'] as const).map((kind) => ({ kind, ...idle })));
     const taken = await runtime.commit((step) => {
-      for (const { envelope_id } of pending) step.put('envelopes', envelope_id, { outcome: { status: 'pending' } });
+      for (const { envelope_id } of pending) {
+        step.put('envelopes', envelope_id, { asset_refs: [], outcome: { status: 'pending' } });
+      }
       return cut(step, queue, policy, 0);
     });
     expect(taken.length).toBe(Math.floor(BATCH_BYTES_MAX / CIPHERTEXT_BYTES_MAX));

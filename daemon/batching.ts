@@ -2,6 +2,7 @@
 // `open`, `sign`. Each is a decision over records; what must be performed outside (threads, watermark) is in the two
 // performers at the end. DESIGN §3, §4.
 import assert from 'node:assert';
+import { assetsRoot } from '../actors/asset.ts';
 import {
   ALGORITHM_BIT,
   BATCH_VERSION,
@@ -19,8 +20,8 @@ import { BATCH_BYTES_MAX, fitting, type OrderingPolicy, order, type Pending } fr
 import { refusalCode } from '../actors/refusal.ts';
 import { type Choice, inputsOf } from '../actors/replay.ts';
 import { BATCH_MACHINE_VERSION, batchMachine } from '../actors/sequencing.ts';
-import { EMPTY_ROOT } from '../actors/tree.ts';
 import { appendLog } from './log.ts';
+import { joined, type Opened, police } from './policing.ts';
 import {
   type BatchRecord,
   batchRecord,
@@ -47,6 +48,8 @@ export interface CutPolicy {
   readonly ordering: OrderingPolicy;
   readonly max_transactions_per_batch: number;
   readonly open_max: number;
+  /** The newest verified evidence has not ended; policies may ask for that. */
+  readonly attested?: boolean;
   /** Whether batches may be signed with ECDSA too; the epoch must have the key. */
   readonly hybrid_ecdsa: boolean;
 }
@@ -132,13 +135,26 @@ function commitOrder(step: Step, record: BatchRecord, taken: readonly Pending[],
 export function settleOpened(
   step: Step,
   height: number,
-  outcomes: readonly OpenedRecord[],
+  outcomes: readonly Opened[],
   queue: Queue,
   policy: CutPolicy,
   log: Meta['genesis'],
 ): { taken: Pending[]; complete: boolean; judged: { envelope_id: string; refused: boolean }[] } {
   const before = batchRecord(step, height);
-  const record = { ...before, opened: [...before.opened, ...refuseReplays(step, before.opened, outcomes)] };
+  const policed = police(step, outcomes, {
+    envelope_ids: before.order.slice(before.opened.length).map(({ envelope_id }) => envelope_id),
+    chain_id: log.chain_id,
+    risk_score: before.risk.score,
+    attested: policy.attested ?? false,
+    at_ms: before.timestamp_ms,
+  });
+  const fresh = refuseReplays(
+    step,
+    before.opened,
+    policed.map(({ outcome }) => outcome),
+  );
+  const assets = joined(before.assets ?? [], ...policed.map(({ touched }, i) => (fresh[i]!.ok ? touched : [])));
+  const record = { ...before, opened: [...before.opened, ...fresh], assets };
   assert(record.opened.length === record.order.length, 'every ordered envelope was opened or refused');
   const judged = record.order.slice(before.opened.length).map(({ envelope_id }, i) => ({
     envelope_id,
@@ -207,7 +223,7 @@ function complete(step: Step, record: BatchRecord, log: Meta['genesis']): void {
     tx_count: transactions.length,
     tx_root: hex(txRoot(transactions)),
     refused_root: hex(refusedRoot(refused)),
-    assets_root: hex(EMPTY_ROOT),
+    assets_root: hex(assetsRoot(record.assets ?? [])),
     risk_score: record.risk.score,
     ordering_mode: record.ordering_mode,
     algorithms: record.algorithms,

@@ -13,7 +13,8 @@ import { type CutPolicy, cut, settleOpened } from './batching.ts';
 import { Fault } from './fault.ts';
 import { runJob } from './job.ts';
 import type { Mempool } from './mempool.ts';
-import { batchRecord, envelopeRecord, type Meta, meta, type OpenedRecord } from './records.ts';
+import type { Opened } from './policing.ts';
+import { batchRecord, envelopeRecord, type Meta, meta } from './records.ts';
 import type { Performer, Runtime } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
 
@@ -75,7 +76,7 @@ export class Cutter {
   }
 
   /** Opens a batch's envelopes on the threads. Those of a later round are settled in the same turn. */
-  performer(in_flight_max: number, timeout_ms: number): Performer<OpenedRecord[]> {
+  performer(in_flight_max: number, timeout_ms: number): Performer<Opened[]> {
     return {
       kind: 'open',
       concurrency: in_flight_max,
@@ -152,7 +153,7 @@ export class Cutter {
     }
   }
 
-  async #open(height: number, signal: AbortSignal): Promise<OpenedRecord[]> {
+  async #open(height: number, signal: AbortSignal): Promise<Opened[]> {
     const { store, pool, log, keys } = this.#modules;
     const record = batchRecord(store, height);
     const envelopes = record.order.slice(record.opened.length).map(({ envelope_id }) => {
@@ -183,6 +184,7 @@ export class Cutter {
             tx_hash: outcome.tx_hash,
             sender: outcome.sender,
             nonce: String(outcome.nonce),
+            call: { to: outcome.to, data: outcome.data, authorities: outcome.authorities },
           }
         : { ok: false, reason: outcome.code },
     );

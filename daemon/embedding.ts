@@ -1,6 +1,7 @@
 // What a program that embeds a sequencer gives and gets: options, events, and what can be asked of it. The API is one such
 // program, the demo and the tests are others; sequencer.ts makes the one that runs.
 import type { EventEmitter } from 'node:events';
+import type { RegistrationInput } from '../actors/asset.ts';
 import type { BatchFile } from '../actors/batch.ts';
 import type { EnvelopeInput } from '../actors/envelope.ts';
 import type { ReportedIndicatorInput } from '../actors/indicator.ts';
@@ -10,6 +11,7 @@ import type { Config, Settings } from '../config/schema.ts';
 import type { ActiveEpoch } from './epochs.ts';
 import type { Admission } from './intake.ts';
 import type { Orders } from './orders.ts';
+import type { AssetAnswer, Registry } from './registry.ts';
 import type { Retirement } from './retirement.ts';
 import type { Risk, ThreatUpdate } from './risk.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
@@ -60,6 +62,8 @@ export interface Sequencer extends AsyncDisposable {
   readonly events: EventEmitter<SequencerEvents>;
   /** What admins order; each takes a signature of theirs. */
   readonly orders: Orders;
+  /** Everything about registered assets but their data. */
+  readonly assets: Registry;
   /**
    * Admits one encrypted transaction; durable when it resolves with `ok`.
    *
@@ -93,6 +97,10 @@ export interface Sequencer extends AsyncDisposable {
   retire(epoch: number, options: { readonly forced: true }): Promise<Retirement>;
   /** How many secrets an epoch still wraps. */
   backlog(epoch: number): number;
+  /** Puts an asset under a policy; durable and in the log when it resolves with `ok`. */
+  registerAsset(input: RegistrationInput): Promise<AssetAnswer>;
+  /** Policy and state of an asset; undefined when there is none of this id. */
+  getAssetProtection(asset_id: string): ReturnType<Registry['protection']>;
   /** The newest evidence that verified; undefined before the first. */
   readonly attestation: Attestation | undefined;
   status(): Status;

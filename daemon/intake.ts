@@ -5,11 +5,12 @@ import { type KeyObject, sign } from 'node:crypto';
 import { receiptDigest } from '../actors/digest.ts';
 import { base64, hex } from '../actors/encoding.ts';
 import { type Envelope, identify, SCHEMES, type Scheme } from '../actors/envelope.ts';
-import { feeGwei, NO_ASSETS, orderByHeight, type Pending } from '../actors/ordering.ts';
+import { type AssessedAssets, feeGwei, orderByHeight, type Pending } from '../actors/ordering.ts';
 import type { Receipt } from '../actors/receipt.ts';
 import { receiptEpoch } from './epoch.ts';
 import { Fault } from './fault.ts';
 import type { Mempool } from './mempool.ts';
+import { assessed } from './policing.ts';
 import { type EnvelopeRecord, envelopeRecord, keysetRecord, type Meta, meta, putMeta } from './records.ts';
 import type { Runtime, Step } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
@@ -107,7 +108,8 @@ export class Intake {
       const receipt = this.#receipt(epoch, id, next_sequence, at_ms, order_by);
       putMeta(step, 'mempool', { count: count + 1, next_sequence: next_sequence + 1 });
       const place = { admission_sequence: next_sequence, admitted_cut: cut, order_by };
-      admitted = { ...place, ...pendingOf(id, envelope, identity.ciphertext.length) };
+      const assets = assessed(step, envelope.asset_refs, this.#log.chain_id);
+      admitted = { ...place, ...pendingOf(id, envelope, identity.ciphertext.length, assets) };
       step.put('pending', next_sequence, admitted);
       step.put('envelopes', id, recordOf(envelope, hex(identity.ciphertext_sha512), receipt));
       step.put('ciphertexts', id, identity.ciphertext);
@@ -162,14 +164,19 @@ function notAccepted(reader: Reader): Admission {
 
 type Place = 'admission_sequence' | 'admitted_cut' | 'order_by';
 
-function pendingOf(envelope_id: string, envelope: Envelope, bytes: number): Omit<Pending, Place> {
+function pendingOf(
+  envelope_id: string,
+  envelope: Envelope,
+  bytes: number,
+  assets: AssessedAssets,
+): Omit<Pending, Place> {
   return {
     envelope_id,
     bytes,
     fee_gwei: feeGwei(envelope.priority_fee),
     risk_level: envelope.risk_level,
     requires_migration: false,
-    assets: NO_ASSETS,
+    assets,
   };
 }
 

@@ -1,6 +1,7 @@
 // The shapes of the records that several rooms of the daemon share, and typed access to the singletons of the table `meta`.
 // What only one room writes is typed there.
 
+import type { Touched } from '../actors/asset.ts';
 import type { BatchFile, BatchRefusal, Header, Ordered, RiskAssessment } from '../actors/batch.ts';
 import type { Scheme } from '../actors/envelope.ts';
 import type { RotationReason } from '../actors/epoch.ts';
@@ -11,6 +12,7 @@ import type { Stance, Urgency } from '../actors/recommendation.ts';
 import type { Refusal } from '../actors/refusal.ts';
 import { unthreatened } from '../actors/risk.ts';
 import type { Head } from '../actors/seal.ts';
+import type { AssetsMeta } from './assets.ts';
 import type { Reader, Transaction } from './store.ts';
 
 /** `meta`: one record a name. Counters are the next number to give. */
@@ -42,6 +44,8 @@ export interface Meta {
   risk: RiskRecord;
   /** How far each feed of indicators was taken, by its name. */
   risk_feeds: Record<string, { sequence: number; taken_ms: number }>;
+  /** The risk level that protection goes by, and how many assets there are (assets.ts). */
+  assets: AssetsMeta;
   /** What has ever come out of batches; refusals by their code. */
   totals: { sequenced: number; refused: Record<string, number> };
   /** How many wraps each epoch has, by their kind, and how many have ever moved to another epoch. */
@@ -162,6 +166,8 @@ export interface BatchRecord {
   readonly digest: string | null;
   readonly execution: readonly number[];
   readonly refused: readonly BatchRefusal[];
+  /** What its transactions touched, sorted by id; not there in a record of the first version. */
+  readonly assets?: readonly Touched[];
   /** From `sealing` on. */
   readonly ml_dsa: string | null;
   readonly ecdsa: BatchFile['ecdsa_sig'];

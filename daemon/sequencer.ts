@@ -3,6 +3,7 @@
 
 import { EventEmitter } from 'node:events';
 import { join, resolve } from 'node:path';
+import type { RegistrationInput } from '../actors/asset.ts';
 import type { BatchFile } from '../actors/batch.ts';
 import { canonicalJson } from '../actors/canonical.ts';
 import { sha512 } from '../actors/digest.ts';
@@ -35,6 +36,7 @@ import { Mempool } from './mempool.ts';
 import { type Orders, openOrders } from './orders.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
 import { keysetRecord, meta, pendingRotation } from './records.ts';
+import { Registry } from './registry.ts';
 import type { Backlog, Retirement } from './retirement.ts';
 import { Risk, type ThreatUpdate } from './risk.ts';
 import { type RotationOutcome, Rotator, type Wish } from './rotator.ts';
@@ -95,6 +97,7 @@ class Assembly implements Sequencer {
   readonly config: Config;
   readonly events = new EventEmitter<SequencerEvents>();
   orders!: Orders;
+  assets!: Registry;
   readonly #options: SequencerOptions;
   readonly #log: Logger;
   readonly #fatal: (error: unknown) => void;
@@ -182,6 +185,7 @@ class Assembly implements Sequencer {
       onEmptied: () => this.#rotator.wake(),
       fatal,
     });
+    this.assets = new Registry({ runtime, store, wraps: this.wrapping.wraps, now });
 
     const provider = openSimulator(join(folder, 'simulator', 'pki'), now);
     this.#attester = new Attester({ provider, root: provider.root, pool, options: config.attestation, now });
@@ -243,6 +247,7 @@ class Assembly implements Sequencer {
         ordering: config.ordering,
         // Since the settings wait for a restart, the epoch's own key says what was set when it was made.
         hybrid_ecdsa: risk.allowed.ecdsa,
+        attested: (attester.newest?.not_after_ms ?? 0) > now(),
       }),
       holds: (reader) => rotator.holdsCuts(reader) || risk.holdsCuts(reader),
       now,
@@ -351,6 +356,14 @@ class Assembly implements Sequencer {
 
   updateThreat(input: ReportedIndicatorInput | readonly ReportedIndicatorInput[]): Promise<ThreatUpdate> {
     return this.risk.updateThreat(input);
+  }
+
+  registerAsset(input: RegistrationInput) {
+    return this.assets.register(input);
+  }
+
+  getAssetProtection(asset_id: string) {
+    return this.assets.protection(asset_id);
   }
 
   createBatch(): Promise<number | undefined> {

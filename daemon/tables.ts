@@ -39,6 +39,9 @@ export type Rows = {
   rotations: [to_epoch: number, value: Json];
   indicators: [id: string, value: Json];
   risk_history: [at_ms: number, value: Json];
+  assets: [asset_id: string, value: Json];
+  asset_contracts: [contract: string, value: { ids: readonly string[] }];
+  asset_places: [place: string, value: Json];
   journal: [cursor: number, value: JournalRecord];
   outbox: [effect_id: number, value: OwedEffect];
   watermarks: [mark: Mark, value: { digest: string }];
@@ -174,6 +177,12 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   indicators: { key: text, value: 'json' },
   // time → the score and recommendation from then on
   risk_history: { key: uint, value: 'json' },
+  // asset_id → the asset with its policy, and the log entry of the last act on it
+  assets: { key: text, value: 'json' },
+  // `chain_id/address` → ids of the assets at that contract
+  asset_contracts: { key: text, value: 'json' },
+  // `type/state/threshold/id` → nothing: for pages by type and state
+  asset_places: { key: text, value: 'json' },
   // cursor, from 1 → {type, at_ms, data, prev}
   journal: { key: uint, value: 'json' },
   // effect id, from 1 → the effect still owed

@@ -73,6 +73,9 @@ function climb(path, leaf, index, size) {
 // ---- Shape: docs/schema/batch.json. Every value has one spelling (format.md §1)
 const SCHEMA = JSON.parse(readFileSync(new URL('schema/batch.json', import.meta.url), 'utf8'));
 const objectType = (v) => (v === null ? 'null' : Array.isArray(v) ? 'array' : 'object');
+const [TYPES, STATES] = ['asset_type', 'migration_state'].map(
+  (name) => SCHEMA.$defs.TouchedAsset.properties[name].enum,
+);
 const typeOf = (v) => (typeof v === 'object' ? objectType(v) : Number.isSafeInteger(v) ? 'integer' : typeof v);
 
 function matches(schema, value) {
@@ -101,17 +104,24 @@ function checkHeader({ header, ...file }) {
   need((header.height === 0) === (header.parent_digest === NONE), 'header.parent_digest');
   need((header.algorithms & 3) === 3 && header.algorithms >= 4 === (file.ecdsa_sig !== null), 'header.algorithms');
   need(file.risk_assessment.score === header.risk_score, 'risk_assessment.score');
-  need(header.checkpoint_digest === NONE && header.assets_root === rootOf([]), 'checkpoint, assets');
+  need(header.checkpoint_digest === NONE, 'checkpoint_digest');
 }
 
 const ENTRIES = {
   order: ({ envelope_id, admission_sequence }) => [uint(admission_sequence, 8), bytes(envelope_id)],
   refused: ({ envelope_id, code }) => [bytes(envelope_id), uint(code, 2)],
   tx: ({ envelope_id, order_index, raw }) => [bytes(envelope_id), uint(order_index, 4), bytes(raw)],
+  assets: ({ asset_id, policy_digest, asset_type, migration_state }) => {
+    const numbers = { type: TYPES.indexOf(asset_type), state: STATES.indexOf(migration_state) };
+    return [bytes(digest('asset', { asset_id: hex(sha512(asset_id)), policy_digest, ...numbers }))];
+  },
 };
 
-function checkContent({ header, order, refused, transactions }) {
-  for (const [name, list] of Object.entries({ order, refused, tx: transactions })) {
+function checkContent({ header, order, refused, transactions, asset_protections: assets }) {
+  const declared = transactions.flatMap(({ asset_refs }) => asset_refs);
+  const isPlaced = ({ asset_id: id }, i) => declared.includes(id) && (i === 0 || assets[i - 1].asset_id < id);
+  need(assets.every(isPlaced), 'asset_protections');
+  for (const [name, list] of Object.entries({ order, refused, tx: transactions, assets })) {
     const root = rootOf(list.map((entry) => Buffer.concat(ENTRIES[name](entry))));
     need(header[`${name}_root`] === root && (header[`${name}_count`] ?? list.length) === list.length, `${name}_root`);
   }
@@ -192,8 +202,10 @@ function checkQuote({ attestation: said, keyset }, head, { now_ms, root, allow_s
   const isIssued = (one, by) => one.checkIssued(by) && one.verify(by.publicKey) && (one === top || isLow(one.raw));
   need(isIssued(pck, ca) && isIssued(ca, top) && isIssued(top, top), 'quote: chain');
   need(/PCK Certificate/.test(pck.subject) && /PCK \w+ CA/.test(ca.subject) && !pck.ca && ca.ca, 'quote: roles');
-  const isValid = chain.every((one) => one.validFromDate <= now_ms && now_ms <= one.validToDate);
-  need(isValid, 'quote: validity');
+  need(
+    chain.every((one) => one.validFromDate <= now_ms && now_ms <= one.validToDate),
+    'quote: validity',
+  );
 
   const uncompressed = Buffer.concat([Buffer.of(4), part(700, 764)]);
   const attester = { key: uncompressed, format: 'raw-public', asymmetricKeyType: 'ec', namedCurve: 'prime256v1' };

@@ -7,16 +7,19 @@ import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { encodeFunctionData, parseAbi } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import WebSocket from 'ws';
 import { TransactionStatus } from '../actors/admission.ts';
+import { type RegistrationInput, SAME_ADDRESS_MAX } from '../actors/asset.ts';
 import { base64, concat, fromHex, hex } from '../actors/encoding.ts';
 import type { Envelope } from '../actors/envelope.ts';
 import type { Order, UnsignedOrder } from '../actors/order.ts';
 import { REFUSALS, type Refusal } from '../actors/refusal.ts';
 import { PROBLEMS, Problem, type ProblemCode } from '../daemon/api/problem.ts';
 import { createServer, type Listening } from '../daemon/api/server.ts';
+import { assetRecord } from '../daemon/assets.ts';
 import { makeAdmin } from './admin.ts';
 import { enveloped, forged, type House, openHouse, quiet, signed } from './house.ts';
 import { limitedDaemon } from './limited.ts';
@@ -116,6 +119,36 @@ const ordered = ({ house }: World, other: Partial<UnsignedOrder> = {}, by = alic
   by.order(house.sequencer.epoch.log.log_id, RETIRE, other);
 
 const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
+  asset_not_found: ({ at }) => ask(tcp(at), { path: '/assets/protection/nobody' }),
+  asset_exists: async ({ at, house }) => {
+    await house.sequencer.registerAsset(metal('tin', `0x${'66'.repeat(20)}`, FREE));
+    const other = metal('tin', `0x${'66'.repeat(20)}`, { ...FREE, risk_threshold: 1 });
+    return ask(
+      { socketPath: at.socket },
+      { method: 'POST', path: '/assets/register', headers: JSON_TYPE, body: JSON.stringify(other) },
+    );
+  },
+  asset_frozen: async ({ at, house }) => {
+    const { store } = house.sequencer;
+    await house.sequencer.registerAsset(metal('zinc', `0x${'67'.repeat(20)}`, FREE));
+    await store.commit((step) => {
+      const { asset, leaf_index } = assetRecord(step, 'zinc')!;
+      step.put('assets', 'zinc', { asset: { ...asset, state: 'Migrating' }, leaf_index });
+    });
+    return ask({ socketPath: at.socket }, { method: 'DELETE', path: '/assets/zinc' });
+  },
+  asset_has_key: async ({ at, house }) => {
+    const { store, wrapping } = house.sequencer;
+    await house.sequencer.registerAsset(metal('iron', `0x${'69'.repeat(20)}`, FREE));
+    await store.commit((step) => wrapping.wraps.create(step, 'asset', 'iron', new Uint8Array(32)));
+    return ask({ socketPath: at.socket }, { method: 'DELETE', path: '/assets/iron' });
+  },
+  address_full: async ({ at, house }) => {
+    const make = (i: number) => metal(`alloy_${i}`, `0x${'68'.repeat(20)}`, FREE);
+    for (let i = 0; i < SAME_ADDRESS_MAX; i++) await house.sequencer.registerAsset(make(i));
+    const body = JSON.stringify(make(SAME_ADDRESS_MAX));
+    return ask({ socketPath: at.socket }, { method: 'POST', path: '/assets/register', headers: JSON_TYPE, body });
+  },
   bad_request: (w) => raw(w, 'hello\r\n\r\n'),
   empty_body: ({ at }) => post(at, ''),
   invalid_json: ({ at }) => post(at, '{"epoch": 1'),
@@ -283,8 +316,31 @@ describe('a problem is provoked over HTTP, and says what to do:', () => {
 
 type Sequencer = House['sequencer'];
 
+const [GOLD, SILVER, LEAD] = ['11', '22', '33'].map((byte) => `0x${byte.repeat(20)}` as const) as [
+  `0x${string}`,
+  `0x${string}`,
+  `0x${string}`,
+];
+const TRANSFER = { to: GOLD, data: `0xa9059cbb${'0'.repeat(24)}${'44'.repeat(20)}${'0'.repeat(64)}` } as const;
+const FREE = { requires_pqc: false, requires_tee: false, risk_threshold: 10_000 };
+const ASSETS = [
+  ['gold', GOLD, FREE],
+  ['silver', SILVER, { ...FREE, requires_pqc: true }],
+  ['lead', LEAD, { ...FREE, risk_threshold: 0 }],
+] as const;
+const metal = (asset_id: string, contract_address: string, access_policy: typeof FREE): RegistrationInput => ({
+  ...{ asset_id, contract_address, access_policy, asset_type: 'OnChainToken', chain_id: 31_337 },
+});
+
+/** A call of a call of a call …: deeper than is looked into. */
+function nested(depth: number): `0x${string}` {
+  if (depth === 0) return '0x';
+  const abi = parseAbi(['function execute(address to, uint256 value, bytes data)']);
+  return encodeFunctionData({ abi, args: [GOLD, 0n, nested(depth - 1)] });
+}
+
 /** An envelope that is admitted, and refused once it is opened. */
-const REFUSED: Record<Refusal, (sequencer: Sequencer) => Promise<Envelope>> = {
+const REFUSED: Record<Exclude<Refusal, keyof typeof ELSEWHERE>, (sequencer: Sequencer) => Promise<Envelope>> = {
   unopenable: async (s) => ({ ...(await enveloped(s)), encrypted_data: base64(new Uint8Array(300)) }),
   aad_mismatch: async (s) => ({ ...(await enveloped(s)), priority_fee: '2' }),
   malformed_transaction: async (s) => forged(s, new Uint8Array([1, 2, 3])),
@@ -299,7 +355,18 @@ const REFUSED: Record<Refusal, (sequencer: Sequencer) => Promise<Envelope>> = {
   bad_signature: async (s) => forged(s, concat((await signed()).slice(0, -32), new Uint8Array(32).fill(0x80))),
   replayed: async (s) => enveloped(s, await replayed),
   claim_mismatch: async (s) => forged(s, await signed(), { priority_fee: '5' }),
+  asset_undeclared: async (s) => enveloped(s, await signed(TRANSFER)),
+  asset_not_touched: async (s) => forged(s, await signed(), { asset_refs: ['gold'] }),
+  operation_not_allowed: async (s) => forged(s, await signed({ to: GOLD }), { asset_refs: ['gold'] }),
+  pqc_required: async (s) => forged(s, await signed({ ...TRANSFER, to: SILVER }), { asset_refs: ['silver'] }),
+  asset_protected: async (s) => forged(s, await signed({ ...TRANSFER, to: LEAD }), { asset_refs: ['lead'] }),
+  calldata_malformed: async (s) => {
+    return forged(s, await signed({ to: GOLD, data: `${TRANSFER.data}00` }), { asset_refs: ['gold'] });
+  },
+  calldata_too_complex: async (s) => forged(s, await signed({ data: nested(10) })),
 };
+/** Provoked where their cause can be made: in actors/policy.test.ts. */
+const ELSEWHERE = { attestation_required: 'no evidence', asset_migrating: 'a migration' } as const;
 const replayed = signed();
 
 describe('a refusal is provoked over HTTP, and says what to do:', () => {
@@ -307,7 +374,8 @@ describe('a refusal is provoked over HTTP, and says what to do:', () => {
 
   beforeAll(async () => {
     const { house, at } = world;
-    const reasons = Object.keys(REFUSED) as Refusal[];
+    const reasons = Object.keys(REFUSED) as (keyof typeof REFUSED)[];
+    for (const [name, address, policy] of ASSETS) await house.sequencer.registerAsset(metal(name, address, policy));
     const first = await enveloped(house.sequencer, await replayed, 'x-wing');
     expect((await sequence([first]))[0]).toMatchObject({ status: 'sequenced' });
     const states = await sequence(await Promise.all(reasons.map((reason) => REFUSED[reason](house.sequencer))));
@@ -322,6 +390,10 @@ describe('a refusal is provoked over HTTP, and says what to do:', () => {
       const answers = await Promise.all(ids.map((id) => ask(tcp(at), { path: `/transactions/${id}` })));
       return answers.map(({ body }) => TransactionStatus.parse(body));
     }
+  });
+
+  it('every one, here or where its cause can be made', () => {
+    expect([...Object.keys(REFUSED), ...Object.keys(ELSEWHERE)].sort()).toEqual(Object.keys(REFUSALS).sort());
   });
 
   it.each(Object.keys(REFUSED) as Refusal[])('%s', (reason) => {

@@ -7,6 +7,7 @@ import { XWing } from '@hpke/hybridkem-x-wing';
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { hexToBytes, keccak256 } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
+import { assetsRoot } from '../actors/asset.ts';
 import { type BatchFile, byNonce, orderRoot, refusedRoot, txRoot } from '../actors/batch.ts';
 import {
   batchDigest,
@@ -26,7 +27,7 @@ import type { Keyset } from '../actors/keyset.ts';
 import { type Attestation, attest } from '../actors/quote.ts';
 import type { Head } from '../actors/seal.ts';
 import { decodeTransaction, recoverSender } from '../actors/transaction.ts';
-import { EMPTY_ROOT, inclusionPath, leafHash, logLeaf, readerOf, rootAt, verifyInclusion } from '../actors/tree.ts';
+import { inclusionPath, leafHash, logLeaf, readerOf, rootAt, verifyInclusion } from '../actors/tree.ts';
 import { encryptEnvelope } from '../client/seal.ts';
 import { makePki, type Pki } from '../daemon/tee/pki.ts';
 import { makeCollateral, makeQuote } from '../daemon/tee/tdx.ts';
@@ -104,7 +105,7 @@ async function makeEnvelopes({ keyset }: Enclave): Promise<{ envelope: Envelope;
         scheme: i % 2 === 0 ? 'x-wing' : 'ecies',
         risk_level: i * 100,
         requires_migration: i === 3,
-        asset_refs: i === 1 ? ['vault', 'éta'] : [],
+        asset_refs: i === 1 ? ['vault', 'éta', 'beta'] : [],
         ...(i < 2 ? { tx_id: `label ${i}` } : {}),
       });
       return { envelope, raw };
@@ -152,6 +153,11 @@ export async function makeSigned(enclave: Enclave, settings: BatchSettings = {})
       ...{ scheme, epoch, asset_refs, priority_fee, risk_level, requires_migration, ciphertext_sha512 },
     };
   });
+  const touched = { migration_state: 'Active', policy_digest: hex(randomBytes(64)) } as const;
+  const asset_protections: BatchFile['asset_protections'] = [
+    { asset_id: 'beta', asset_type: 'CrossChainBridge', ...touched },
+    { asset_id: 'vault', asset_type: 'OnChainToken', ...touched },
+  ];
   const file: BatchFile = {
     version: 1,
     batch_id: '',
@@ -172,7 +178,7 @@ export async function makeSigned(enclave: Enclave, settings: BatchSettings = {})
       tx_count: transactions.length,
       tx_root: '',
       refused_root: '',
-      assets_root: hex(EMPTY_ROOT),
+      assets_root: hex(assetsRoot(asset_protections)),
       risk_score: 1_234,
       ordering_mode: 3,
       algorithms: ecdsa ? 7 : 3,
@@ -195,7 +201,7 @@ export async function makeSigned(enclave: Enclave, settings: BatchSettings = {})
       current_era: 'nisq',
       timestamp: timestamp(NOW_MS - 500),
     },
-    asset_protections: [],
+    asset_protections,
     migration_checkpoint: null,
     keyset,
   };

@@ -86,6 +86,8 @@ export interface Wish {
   readonly chainId?: number;
   readonly fee_gwei?: number;
   readonly nonce?: number;
+  readonly to?: `0x${string}`;
+  readonly data?: `0x${string}`;
 }
 
 /** A signed transfer; no two alike unless the nonce is given. */
@@ -94,13 +96,16 @@ export async function signed({
   chainId = 31_337,
   fee_gwei = 1,
   nonce = nonces++,
+  to = '0x000000000000000000000000000000000000dEaD',
+  data = '0x',
 }: Wish = {}): Promise<Uint8Array> {
   return fromHex(
     await account(from).signTransaction({
       type: 'eip1559',
       chainId,
       nonce,
-      to: '0x000000000000000000000000000000000000dEaD',
+      to,
+      data,
       gas: 21_000n,
       maxFeePerGas: 10n ** 12n,
       maxPriorityFeePerGas: BigInt(fee_gwei) * 10n ** 9n,

@@ -3,6 +3,7 @@
 // client can do wrong is a value with a code of actors/refusal.ts and touches no other envelope; a missing key is ours, so
 // it throws and nothing is judged.
 import assert from 'node:assert';
+import { authorityOf } from '../actors/authorization.ts';
 import { equal } from '../actors/encoding.ts';
 import type { Scheme } from '../actors/envelope.ts';
 import type { Refusal } from '../actors/refusal.ts';
@@ -56,6 +57,8 @@ export type Opened = {
   readonly envelope_id: Hex;
   readonly raw: Uint8Array;
   readonly sender: Hex;
+  /** Accounts whose code its EIP-7702 authorizations change, each once. */
+  readonly authorities: readonly Hex[];
 } & Pick<
   Transaction,
   'type' | 'tx_hash' | 'nonce' | 'to' | 'value' | 'gas_limit' | 'data' | 'max_fee_per_gas' | 'max_priority_fee_per_gas'
@@ -104,8 +107,14 @@ function openOne(envelope: Sealed, keys: OpeningKeys, chain_id: bigint): OpenOut
   if (sender === null) return refuse('bad_signature');
 
   const { type, tx_hash, nonce, to, value, gas_limit, data, max_fee_per_gas, max_priority_fee_per_gas } = transaction;
+  const authorities = authoritiesOf(transaction, chain_id);
   const fees = { max_fee_per_gas, max_priority_fee_per_gas };
-  return { ok: true, envelope_id, raw, sender, type, tx_hash, nonce, to, value, gas_limit, data, ...fees };
+  return { ok: true, envelope_id, raw, sender, type, tx_hash, nonce, to, value, gas_limit, data, authorities, ...fees };
+}
+
+function authoritiesOf({ authorization_list }: Transaction, chain_id: bigint): Hex[] {
+  const found = authorization_list.map((each) => authorityOf(each, chain_id, recoverKey));
+  return [...new Set(found.filter((each) => each !== null))];
 }
 
 function decrypt({ scheme, ciphertext, info, aad }: Sealed, keys: OpeningKeys): Uint8Array | null {

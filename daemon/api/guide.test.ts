@@ -22,6 +22,7 @@ const OTHER_STATUS: Readonly<Record<string, number>> = {
   'GET /feed': 426,
   'GET /log/tile/{level}/{index}': 404,
   'POST /transactions': 202,
+  'POST /assets/register': 201,
 };
 
 const hasCurl = (() => {

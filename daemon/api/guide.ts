@@ -12,7 +12,7 @@ import type { Role } from './token.ts';
 export const GUIDE_FILE = fileURLToPath(new URL('../../docs/api.md', import.meta.url));
 
 interface Example {
-  readonly route: `${'GET' | 'POST'} /${string}`;
+  readonly route: `${'GET' | 'POST' | 'PATCH' | 'DELETE'} /${string}`;
   readonly role: 'public' | Role;
   readonly answer: string;
   readonly curl: string;
@@ -23,6 +23,15 @@ const open = (route: Example['route'], answer: string, curl: string): Example =>
   role: 'public',
   answer,
   curl: `curl -s ${curl}`,
+});
+
+/** The body of the deployment guide. */
+const REGISTRATION = JSON.stringify({
+  asset_id: 'token_001',
+  asset_type: 'OnChainToken',
+  chain_id: 16584,
+  contract_address: '0x72fc1db108e68afbfe8c251829cefeeff109b7d4',
+  access_policy: { requires_pqc: true, requires_tee: true, risk_threshold: 5000 },
 });
 
 /** `$AEGIS` is the daemon's URL, `$ID` an envelope id, `state` its state folder. */
@@ -111,6 +120,35 @@ export const EXAMPLES: readonly Example[] = [
     role: 'admin',
     answer: 'Cuts a batch now; its height, or null when nothing is pending',
     curl: 'curl -s -X POST --unix-socket state/aegisd.sock http://aegisd/batches/cut',
+  },
+  {
+    route: 'POST /assets/register',
+    role: 'admin',
+    answer: '201 with the asset as it is protected from now on ([assets.md](assets.md)); the log has an entry of it',
+    curl: `curl -s -H "Authorization: Bearer $(cat state/admin.token)" -H 'content-type: application/json' -d '${REGISTRATION}' $AEGIS/assets/register`,
+  },
+  open(
+    'GET /assets/protection/{id}',
+    'Policy and state of an asset; what is enforced, not only what was asked for',
+    '$AEGIS/assets/protection/token_001',
+  ),
+  open(
+    'GET /assets',
+    'Assets by `type` and `state`, in pages (100 or `limit`, at most 1,000) behind `after`',
+    '"$AEGIS/assets?type=OnChainToken&state=Active"',
+  ),
+  {
+    route: 'PATCH /assets/{id}/policy',
+    role: 'admin',
+    answer: 'Replaces what the body names, and shows the asset; an entry of the log',
+    curl: `curl -s -X PATCH -H 'content-type: application/json' -d '{"risk_threshold":4000}' --unix-socket state/aegisd.sock http://aegisd/assets/token_001/policy`,
+  },
+  {
+    route: 'DELETE /assets/{id}',
+    role: 'admin',
+    answer:
+      'Removes an asset; with `lose_key=true` also one whose data could not be read any more. An entry of the log',
+    curl: 'curl -s -X DELETE --unix-socket state/aegisd.sock http://aegisd/assets/token_001',
   },
   {
     route: 'POST /admin/orders',

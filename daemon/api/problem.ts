@@ -86,6 +86,7 @@ export const PROBLEMS = {
     'There is no keyset of this epoch, or it has no key of this kind.',
     'Take an epoch that /epochs lists.',
   ],
+  asset_not_found: [404, 'No asset is registered under this id.', 'Check the id; /assets lists those that there are.'],
   method_not_allowed: [405, 'The path exists, but not with this method; see Allow.', 'Use a method that Allow lists.'],
   request_timeout: [
     408,
@@ -139,6 +140,26 @@ export const PROBLEMS = {
   ],
   simulation_running: [409, 'A simulated threat is playing.', 'Stop it first, or wait for its end.'],
   simulation_not_running: [409, 'No simulated threat is playing.', 'Nothing: it may have come to its end.'],
+  asset_exists: [
+    409,
+    'Another asset, or this one with another policy, is registered under this id.',
+    'Change its policy with PATCH /assets/{id}/policy, or take another id. The same registration again is no error.',
+  ],
+  asset_frozen: [
+    409,
+    'The asset is part of a migration, and keeps its policy until that ends.',
+    'Complete or roll back the migration first; GET /migration/status has its state.',
+  ],
+  asset_has_key: [
+    409,
+    'Data was encrypted for the asset, and could never be read again.',
+    'Decrypt what is still needed, then ask again with lose_key=true.',
+  ],
+  address_full: [
+    409,
+    'As many assets as one transaction can declare are registered at this contract.',
+    'Remove one of them, or put its operations into the policy of another.',
+  ],
   future_cursor: [
     409,
     'The cursor is beyond the newest entry of the journal.',

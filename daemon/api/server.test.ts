@@ -337,6 +337,7 @@ describe('the document', () => {
           ['/feed', '/feed/entries', '/health', '/log/consistency', '/log/entries', '/log/head', '/log/inclusion'],
           ['/log/seals', '/log/seals/{size}', '/log/tile/{level}/{index}', '/log/tile/{level}/{index}.p/{width}'],
           ['/batches/headers', '/metrics', '/admin/keys', '/admin/orders'],
+          ['/assets', '/assets/register', '/assets/protection/{id}', '/assets/{id}', '/assets/{id}/policy'],
           ['/public-key', '/ready', '/sequencer/status', '/transactions', '/transactions/{id}'],
         )
         .sort(),
@@ -344,7 +345,14 @@ describe('the document', () => {
     const guarded = Object.entries(paths).filter(([, methods]) =>
       Object.values(methods).some(({ security }) => security),
     );
-    expect(guarded.map(([path]) => path).sort()).toEqual(['/admin/orders', '/batches/cut', '/metrics']);
+    expect(guarded.map(([path]) => path).sort()).toEqual([
+      '/admin/orders',
+      '/assets/register',
+      '/assets/{id}',
+      '/assets/{id}/policy',
+      '/batches/cut',
+      '/metrics',
+    ]);
     for (const methods of Object.values(paths)) {
       for (const { responses } of Object.values(methods)) expect(responses['400']).toBeDefined();
     }

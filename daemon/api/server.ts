@@ -9,6 +9,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { Feed } from '../feed.ts';
 import type { Logger, Sequencer } from '../sequencer.ts';
 import { Allowance } from './allowance.ts';
+import { assets } from './assets.ts';
 import { batches } from './batches.ts';
 import { Budget, Turns } from './budget.ts';
 import { closeDoor, type DoorOptions, openSocket, openTcp, peerOf } from './door.ts';
@@ -149,7 +150,7 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
   });
 
   await describe(app, modules.version);
-  for (const room of [transactions, sequencerRoutes, batches, log, tiles, epochs, orders, risk, health, feed])
+  for (const room of [transactions, sequencerRoutes, batches, log, tiles, epochs, assets, orders, risk, health, feed])
     room(app, modules);
   metrics(app, gauges);
   app.get(
