@@ -38,6 +38,8 @@ export const FAILURES: Readonly<Record<FailureCode | HeadCode | 'too_large', Row
   risk_score_mismatch: ['The risk score is not that of the header.', 'ALTERED'],
   checkpoint_mismatch: ['The header commits to a checkpoint that is not there.', 'ALTERED'],
   assets_root_mismatch: ['The touched assets are not those that the header commits to.', 'ALTERED'],
+  assets_order_invalid: ['Touched assets are not sorted by id, or one is there twice.', 'ALTERED'],
+  asset_not_declared: ['An asset was touched that no transaction declares.', 'ALTERED'],
   wrong_chain: ['It is of another chain than the policy names.', 'POLICY'],
   wrong_log: ['It is of another log than the policy names.', 'POLICY'],
   key_source_refused: ['Its keys come from a source that the policy does not name.', 'POLICY'],
