@@ -163,9 +163,11 @@ export class RiskRoom {
       kind: 'protect',
       concurrency: 1,
       timeout_ms,
-      perform: (number) => {
+      perform: async (number) => {
+        // The new keys go by what the decision allows: until its turn is over, that is known to the store alone.
+        await this.#turn;
         const act = riskRecord(this.#modules.store)?.acts.find((each) => each.number === number);
-        return act === undefined ? Promise.resolve(null) : rotate(act);
+        return act === undefined ? null : rotate(act);
       },
       settle: (step, number, rotated) => {
         const record = riskRecord(step)!;
