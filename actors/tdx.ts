@@ -3,16 +3,6 @@
 // it is intelquote.ts's.
 import { TD_REPORT_10_BYTES, TD_REPORT_15_BYTES } from './intelquote.ts';
 
-export {
-  AUTH_DATA_BYTES,
-  canonicalQuote,
-  HEADER_BYTES,
-  little,
-  readQuote,
-  writeHeader,
-  writeQuote,
-} from './intelquote.ts';
-
 /** Offset and length inside the TD report (A.3.2). */
 const REPORT = {
   tee_tcb_svn: [0, 16],

@@ -5,7 +5,8 @@
 //
 //   node docs/verify.mjs [--allow-simulated] [--root FILE.pem] [--at TIME] [--json] FILE…
 //
-// Exit codes: 0 all verified, 1 some refused, 2 usage. Out of its scope, so judge it elsewhere: Intel's collateral (TCB status,
+// Exit codes: 0 all verified, 1 some refused, 2 usage. Out of its scope, so judge it elsewhere (`aegisd verify`): evidence
+// other than TDX quotes of version 4, which it refuses; Intel's collateral (TCB status,
 // advisories, revocation lists, identity of the quoting enclave), of which it sees only the shape; which enclave and log are
 // meant (it prints them); what a transaction asks of a chain beyond its RLP, chain, fee and signer; several files at once.
 import { createPublicKey, verify as isSignature, X509Certificate } from 'node:crypto';

@@ -5,7 +5,8 @@ import { sha256, sha384 } from '@noble/hashes/sha2.js';
 import { writePckChain, writePem } from '../../actors/certificate.ts';
 import type { Collateral } from '../../actors/collateral.ts';
 import { concat, utf8 } from '../../actors/encoding.ts';
-import { AUTH_DATA_BYTES, little, type ReportField, writeHeader, writeQuote, writeReport } from '../../actors/tdx.ts';
+import { AUTH_DATA_BYTES, little, writeHeader, writeQuote } from '../../actors/intelquote.ts';
+import { type ReportField, writeReport } from '../../actors/tdx.ts';
 import { ORGANIZATION, type Pki, PLATFORM, publicPoint, revocationList, signRaw, VALID_FROM_MS } from './pki.ts';
 
 const label = (name: string) => utf8(`${ORGANIZATION}: ${name}`);
