@@ -53,6 +53,8 @@ export class Wrapping {
     });
     epochs.events.on('retired', () => this.#collect());
     this.sweep.wake();
+    // Deriving leaves seeds in the working memory of noble and of whoever called it.
+    this.#collect();
   }
 
   /** Before the pool and the store end. */
