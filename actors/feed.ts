@@ -16,6 +16,7 @@ export const ENTRY_TYPES = [
   'simulation_started',
   'simulation_stopped',
   'order_executed',
+  'attestation_changed',
   'epoch_rewrapped',
   'asset_registered',
   'asset_policy',

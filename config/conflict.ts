@@ -27,6 +27,7 @@ function atMost(config: Config, low: ConfigKey, high: ConfigKey, why: string): S
 function simulated(config: Config): string | undefined {
   if (config.keys.source === 'simulator') return 'keys.source = "simulator"';
   if (config.attestation.primary === 'simulator') return 'attestation.primary = "simulator"';
+  if (config.attestation.redundancy === 'simulator') return 'attestation.redundancy = "simulator"';
   return undefined;
 }
 
@@ -66,6 +67,16 @@ function simulation({ daemon, risk }: Config): Spot[] {
   ];
 }
 
+/** A platform beside itself vouches for nothing more. */
+function platforms({ attestation: { primary, redundancy } }: Config): Spot[] {
+  if (redundancy !== primary) return [];
+  const message = `expected another platform than attestation.primary = "${primary}", or off: the same one again vouches for nothing more`;
+  return [
+    { key: 'attestation.redundancy', message },
+    { key: 'attestation.primary', message: `expected another platform than attestation.redundancy = "${redundancy}"` },
+  ];
+}
+
 /** Whoever starts the CVM chooses its KMS; pinning the first that is seen would pin that choice. */
 function anchor(config: Config): Spot[] {
   const { source, kms_root } = config.keys;
@@ -84,6 +95,10 @@ function exposure(config: Config): Spot[] {
   if (why === undefined || isLoopback(host)) return [];
   const message = `expected a loopback address (127.0.0.1, [::1] or localhost) while ${why}: plain TCP would carry tokens past this machine`;
   return [{ key: 'api.listen', message }];
+}
+
+function asksDstack({ attestation: { primary, redundancy } }: Config): boolean {
+  return primary === 'dstack' || redundancy === 'dstack';
 }
 
 function socket(path: string, ...keys: ConfigKey[]): Spot[] {
@@ -132,6 +147,10 @@ export function conflicts(config: Config): Spot[][] {
     exposure(config),
     anchor(config),
     socket(resolve(config.daemon.state_dir, config.api.socket), 'api.socket', 'daemon.state_dir'),
+    platforms(config),
+    asksDstack(config)
+      ? socket(resolve(config.attestation.dstack_socket), 'attestation.dstack_socket')
+      : [],
     config.keys.source === 'dstack' ? socket(resolve(config.keys.dstack_socket), 'keys.dstack_socket') : [],
   ].filter((spots) => spots.length > 0);
 }

@@ -15,7 +15,10 @@ export const ORDERING_MODES = ['risk_aware', 'asset_protection', 'migration_awar
 export const ERAS = ['pre_quantum', 'nisq', 'fault_tolerant'] as const;
 export const SIGNING_ENGINES = ['openssl', 'noble'] as const;
 export const KEY_SOURCES = ['simulator', 'dstack', 'credential', 'sgx'] as const;
-export const ATTESTATION_PROVIDERS = ['simulator'] as const;
+export const ATTESTATION_PROVIDERS = ['simulator', 'tsm', 'sgx', 'dstack'] as const;
+/** What is enough when one of two platforms fails. */
+export const REQUIRES = ['all', 'any', 'primary'] as const;
+export type Require = (typeof REQUIRES)[number];
 
 /** SEC 1 §2.3.3, compressed or not; whether it is on the curve, the key source says. */
 const POINT = /^(?:(?:0x)?(?:0[23][0-9A-Fa-f]{64}|04[0-9A-Fa-f]{128}))?$/;
@@ -333,6 +336,11 @@ export const schema = table({
   admin: table({ keys: adminKeys() }),
   attestation: table({
     primary: choice(ATTESTATION_PROVIDERS),
+    redundancy: choice(['off', ...ATTESTATION_PROVIDERS]),
+    require: choice(REQUIRES),
+    tsm_path: path(),
+    sgx_path: path(),
+    dstack_socket: path(),
     quote_lifetime_s: integer(60, 86_400, 'seconds'),
     quote_timeout_ms: integer(100, 60_000, 'milliseconds'),
     collateral_dir: text(/^[^\0]{0,4096}$/, 'Empty, or a path'),

@@ -3,15 +3,33 @@
 import { ALGORITHM_BIT } from '../actors/batch.ts';
 import { standing } from './epoch.ts';
 import { type ActHandlers, requireOrder } from './orders.ts';
+import { orderRedundancy } from './redundancy.ts';
 import { force } from './retirement.ts';
 import { allowAgain, overrideRisk } from './risk/orders.ts';
 
 /**
- * @param modules.onForced  an epoch may have become ready to retire
- * @param modules.onRisk    the risk score is to be assessed anew
+ * @param modules.redundancy  where there is a second platform, which can be turned on and off
+ * @param modules.onForced    an epoch may have become ready to retire
+ * @param modules.onRisk      the risk score is to be assessed anew
  */
-export function actHandlers(modules: { onForced: () => void; onRisk: () => void }): ActHandlers {
+export function actHandlers(modules: {
+  redundancy?: { now: () => number } | undefined;
+  onForced: () => void;
+  onRisk: () => void;
+}): ActHandlers {
   return {
+    ...(modules.redundancy !== undefined && {
+      set_redundancy(step, ordered) {
+        const { enabled, worker, enclave } = requireOrder(ordered, step, 'set_redundancy');
+        orderRedundancy(
+          step,
+          { enabled, worker_id: worker || null, enclave_id: enclave || null },
+          modules.redundancy!.now(),
+        );
+        return { ok: true };
+      },
+    }),
+
     retire_epoch(step, ordered) {
       const { epoch } = requireOrder(ordered, step, 'retire_epoch');
       const before = standing(step, epoch);

@@ -1,70 +1,74 @@
-// Attests digests (DESIGN §6): asks the provider for a quote over the report data and verifies it as a stranger would,
-// on a thread, before it goes anywhere. Quotes are made one after the other, with a deadline each.
-import { keysetDigest, type QUOTE_PURPOSE, quoteDigest } from '../actors/digest.ts';
-import { timestamp } from '../actors/encoding.ts';
-import { INTEL_ROOT_DER } from '../actors/evidence.ts';
+// Attests digests (DESIGN §6): asks the platforms that `attestation.primary` and `attestation.redundancy` name for quotes, and
+// says by `attestation.require` what is enough when one of them fails. The sealer, the keyset's quote and status.ts call it.
+// Each platform quotes under a purpose of its own, so neither's evidence passes for the other's. A platform that fails is
+// asked again by itself, and takes part again from the seal after it answers.
+import { keysetDigest, quoteDigest, type Statement, ZERO_DIGEST } from '../actors/digest.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import { type Attestation, attest } from '../actors/quote.ts';
-import type { Pool } from '../workers/pool.ts';
+import { type Enclave, redundancy, redundancyNonce } from '../actors/redundancy.ts';
+import { PROVIDER_BIT } from '../actors/seal.ts';
+import type { Require } from '../config/schema.ts';
 import { Fault } from './fault.ts';
-import { runJob } from './job.ts';
+import type { RedundancyWish } from './redundancy.ts';
+import type { Platform, PlatformState, VerifiedQuote } from './tee/platform.ts';
 import type { QuoteProvider } from './tee/provider.ts';
 
-/** Anything of dcap-qvl's that still attests; the status is published, and it is for verifiers to judge it. */
-const TCB_STATUSES = [
-  'UpToDate',
-  'SWHardeningNeeded',
-  'ConfigurationNeeded',
-  'ConfigurationAndSWHardeningNeeded',
-  'OutOfDate',
-];
+export type Role = keyof typeof PROVIDER_BIT;
+export const ROLES = Object.keys(PROVIDER_BIT) as Role[];
 
-/** How many requests for a quote may wait; each is a client with a nonce of its own, or the sealer. */
-const QUEUE_MAX = 64;
+/** How long a platform that failed is left alone. */
+const RETRY_MS = 5_000;
 
 export interface AttesterOptions {
   readonly quote_lifetime_s: number;
-  readonly quote_timeout_ms: number;
+  readonly require: Require;
 }
 
 /** What a quote is to vouch for. */
-interface Subject {
-  readonly purpose: keyof typeof QUOTE_PURPOSE;
+export interface Subject {
+  readonly purpose: Exclude<Statement['purpose'], 'redundancy' | 'agent'>;
   readonly subject: Uint8Array;
   readonly keyset: Keyset;
   readonly not_after_ms: number;
   readonly nonce?: Uint8Array;
+  /** Of a seal: the platforms that must quote, bits of PROVIDER_BIT; the primary alone where left out. */
+  readonly providers?: number;
+}
+
+export interface RoleState extends PlatformState {
+  readonly role: Role;
+  readonly provider: QuoteProvider['providerName'];
+  readonly simulated: boolean;
+}
+
+export interface AttesterState {
+  readonly require: Require;
+  /** A platform that is wanted fails, and seals go on without it. */
+  readonly degraded: boolean;
+  readonly platforms: readonly RoleState[];
+}
+
+interface Modules {
+  readonly primary: Platform;
+  /** Undefined where `attestation.redundancy` is off. */
+  readonly redundancy?: Platform | undefined;
+  /** Whether the second one is wanted, and under which names, as it stands in the store. */
+  readonly wish: () => RedundancyWish;
+  readonly options: AttesterOptions;
+  readonly now: () => number;
 }
 
 export class Attester {
-  readonly #provider: QuoteProvider;
-  /** DER of the root that the provider's evidence must chain to. */
-  readonly #root: Uint8Array;
-  readonly #pool: Pool;
-  readonly #options: AttesterOptions;
-  readonly #now: () => number;
-  /** The sealer waits for each of its own, so it is never more than one; others are bounded. */
-  readonly #seals: (() => Promise<void>)[] = [];
-  readonly #others: (() => Promise<void>)[] = [];
-  #busy = false;
+  readonly #modules: Modules;
   #newest: Attestation | undefined;
+  #timer: NodeJS.Timeout | undefined;
 
-  constructor(modules: {
-    provider: QuoteProvider;
-    root?: Uint8Array;
-    pool: Pool;
-    options: AttesterOptions;
-    now: () => number;
-  }) {
-    this.#provider = modules.provider;
-    this.#root = modules.root ?? INTEL_ROOT_DER;
-    this.#pool = modules.pool;
-    this.#options = modules.options;
-    this.#now = modules.now;
+  constructor(modules: Modules) {
+    this.#modules = modules;
   }
 
-  get provider(): QuoteProvider {
-    return this.#provider;
+  get primary(): Platform {
+    return this.#modules.primary;
   }
 
   /** The newest evidence that verified, or undefined before the first. */
@@ -72,63 +76,143 @@ export class Attester {
     return this.#newest;
   }
 
+  get state(): AttesterState {
+    const platforms = this.#roles().map((role): RoleState => {
+      const { state, provider } = this.#platform(role);
+      return { role, provider: provider.providerName, simulated: provider.simulated, ...state };
+    });
+    return { require: this.#modules.options.require, degraded: this.providers() !== this.#all(), platforms };
+  }
+
+  /** Asks every platform at once whether it attests, and those that fail again later. Waits for none of them. */
+  start(): void {
+    for (const role of ROLES) if (this.#modules[role] !== undefined) this.#probe(this.#platform(role));
+    this.#timer = setInterval(() => {
+      for (const role of this.#roles()) if (this.#failing(role)) this.#probe(this.#platform(role));
+    }, RETRY_MS).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
   /** When a quote made now ends, in ms. */
   notAfter(from_ms: number): number {
-    return from_ms + this.#options.quote_lifetime_s * 1000;
+    return from_ms + this.#modules.options.quote_lifetime_s * 1000;
   }
 
   /**
-   * Seals go before everything else: clients with nonces must not hold up the log.
-   *
+   * Whether there are two platforms. Then a head is promised only after both have quoted it: a promised head keeps its
+   * digest, which names them, and would wait for ever for one that is given up.
+   */
+  get redundant(): boolean {
+    return this.#modules.redundancy !== undefined && this.#modules.wish().enabled;
+  }
+
+  /** Bits of the platforms that the next head is to be attested by: all, or as `require` allows, those that don't fail. */
+  providers(): number {
+    const all = this.#all();
+    const { require } = this.#modules.options;
+    const working = bits(this.#roles().filter((role) => !this.#failing(role)));
+    if (require === 'all') return all;
+    if (require === 'primary') return working | PROVIDER_BIT.primary;
+    // Where none works, there is nothing to fall back to.
+    return working === 0 ? all : working;
+  }
+
+  /**
    * @param about.nonce  of a client, at most 64 bytes
-   * @throws {Fault}     quote_failed, quote_busy
+   * @throws {Fault}     quote_failed, quote_busy, worker_failed, guest_agent_failed, guest_agent_timeout
    */
   async attest(about: Subject): Promise<Attestation> {
-    const waiting = this.#seals.length + this.#others.length;
-    if (about.purpose !== 'seal' && waiting >= QUEUE_MAX) throw new Fault({ code: 'quote_busy', waiting });
-    const { promise, resolve, reject } = Promise.withResolvers<Attestation>();
-    const queue = about.purpose === 'seal' ? this.#seals : this.#others;
-    queue.push(() => this.#attest(about).then(resolve, reject));
-    if (!this.#busy) void this.#work();
-    return promise;
+    const attestation = about.purpose === 'seal' ? await this.#attestSeal(about) : await this.#attestKeyset(about);
+    this.#newest = attestation;
+    return attestation;
   }
 
-  async #work(): Promise<void> {
-    this.#busy = true;
-    for (let next = this.#next(); next !== undefined; next = this.#next()) await next();
-    this.#busy = false;
+  /** By every platform that the head names. */
+  async #attestSeal(about: Subject): Promise<Attestation> {
+    const { providers = PROVIDER_BIT.primary } = about;
+    const { worker_id, enclave_id } = this.#modules.wish();
+    const enclave = { worker_id, enclave_id };
+    const quotes = ROLES.map((role) => {
+      if ((providers & PROVIDER_BIT[role]) === 0) return undefined;
+      // Alone, it stands in the place of the primary, where there is no room for names.
+      return this.#quote(role, sealStatement(role, about, providers === BOTH ? enclave : NAMELESS), true);
+    });
+    // Both to their end, so that the state of each is known when one has failed.
+    await Promise.allSettled(quotes);
+    const [first, second] = await Promise.all(quotes);
+    const { not_after_ms } = about;
+    if (first === undefined) return attestationOf(second!, not_after_ms);
+    const attestation = attestationOf(first, not_after_ms);
+    if (second === undefined) return attestation;
+    const { evidence, found, checked_at } = second;
+    const phala_redundancy = redundancy(evidence, found, { checked_at, enclave, primary: first.found });
+    return { ...attestation, phala_redundancy };
   }
 
-  #next(): (() => Promise<void>) | undefined {
-    return this.#seals.shift() ?? this.#others.shift();
-  }
-
-  async #attest(about: Subject): Promise<Attestation> {
-    const report_data = quoteDigest({ ...about, keyset_digest: keysetDigest(about.keyset) });
-    const evidence = await deadline(this.#provider.quote(report_data), this.#options.quote_timeout_ms, this.#provider);
-    const now_ms = this.#now();
-    const policy = { roots: [this.#root], now_ms, report_data, tcb_statuses: TCB_STATUSES };
-    const found = await runJob(this.#pool, 'evidence', { evidence, policy });
-    if (!found.ok) {
-      throw new Fault({
-        code: 'quote_failed',
-        provider: this.#provider.providerName,
-        reason: `${found.code}: ${found.message}`,
-      });
+  /** By the primary; where one platform is enough, by the other when it fails. */
+  async #attestKeyset(about: Subject): Promise<Attestation> {
+    const [first, ...others] = this.#inOrder();
+    for (const role of [first!, ...others]) {
+      try {
+        return attestationOf(await this.#quote(role, about, false), about.not_after_ms);
+      } catch (error) {
+        if (role === (others.at(-1) ?? first) || !(error instanceof Fault) || error.code === 'quote_busy') throw error;
+      }
     }
-    this.#newest = attest(evidence, found, about.not_after_ms, timestamp(now_ms));
-    return this.#newest;
+    throw new Error('the loop returns or throws');
+  }
+
+  #inOrder(): Role[] {
+    if (this.#modules.options.require !== 'any') return ['primary'];
+    return this.#roles().sort((a, b) => Number(this.#failing(a)) - Number(this.#failing(b)));
+  }
+
+  #quote(role: Role, about: Omit<Subject, 'purpose'> & Pick<Statement, 'purpose'>, urgent: boolean) {
+    const { purpose, subject, not_after_ms, nonce } = about;
+    const statement = { purpose, subject, keyset_digest: keysetDigest(about.keyset), not_after_ms };
+    const report_data = quoteDigest(nonce === undefined ? statement : { ...statement, nonce });
+    return this.#platform(role).attest(report_data, { urgent });
+  }
+
+  /** A quote that vouches for nothing: it was over when it was made. */
+  #probe(platform: Platform): void {
+    const nothing = { subject: ZERO_DIGEST, keyset_digest: ZERO_DIGEST, not_after_ms: 0 };
+    // What comes of it stands in the platform's state.
+    platform.attest(quoteDigest({ purpose: 'keyset', ...nothing }), { fresh: true }).catch(() => {});
+  }
+
+  #roles(): Role[] {
+    return this.redundant ? ['primary', 'redundancy'] : ['primary'];
+  }
+
+  #platform(role: Role): Platform {
+    return this.#modules[role]!;
+  }
+
+  #failing(role: Role): boolean {
+    return this.#platform(role).state.state === 'failing';
+  }
+
+  #all(): number {
+    return bits(this.#roles());
   }
 }
 
-function deadline<T>(promise: Promise<T>, timeout_ms: number, provider: QuoteProvider): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(
-    () =>
-      reject(
-        new Fault({ code: 'quote_failed', provider: provider.providerName, reason: `no quote in ${timeout_ms} ms` }),
-      ),
-    timeout_ms,
-  );
-  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+/** What the platform in this role says of a seal; also what a verifier expects of it. */
+function sealStatement(role: Role, about: Subject, enclave: Enclave) {
+  if (role === 'primary') return about;
+  const nonce = redundancyNonce(enclave);
+  return { ...about, purpose: 'redundancy' as const, ...(nonce !== undefined && { nonce }) };
 }
+
+function attestationOf({ evidence, found, checked_at }: VerifiedQuote, not_after_ms: number): Attestation {
+  return attest(evidence, found, not_after_ms, checked_at);
+}
+
+const BOTH = PROVIDER_BIT.primary | PROVIDER_BIT.redundancy;
+const NAMELESS: Enclave = { worker_id: null, enclave_id: null };
+
+const bits = (roles: readonly Role[]) => roles.reduce((sum, role) => sum | PROVIDER_BIT[role], 0);

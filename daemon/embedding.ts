@@ -17,6 +17,7 @@ import type { Risk, ThreatUpdate } from './risk.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
 import type { Ready, Status } from './status.ts';
 import type { Store } from './store.ts';
+import type { TeeProvider } from './tee/agent.ts';
 import type { Wrapping } from './wrapping.ts';
 
 /** pino fits. */
@@ -101,6 +102,16 @@ export interface Sequencer extends AsyncDisposable {
   registerAsset(input: RegistrationInput): Promise<AssetAnswer>;
   /** Policy and state of an asset; undefined when there is none of this id. */
   getAssetProtection(asset_id: string): ReturnType<Registry['protection']>;
+  /** The TEE provider protocol of agents, over the primary platform. */
+  readonly tee: TeeProvider;
+  /**
+   * Turns the second platform on or off from the next seal on, and names whose evidence it is (the upstream's
+   * `set_phala_redundancy`); durable when it resolves.
+   *
+   * @param worker   the operator's names, 1 to 128 bytes each, which its quote binds
+   * @returns        false where `attestation.redundancy` names none that could be turned on
+   */
+  setRedundancy(enabled: boolean, worker?: string | null, enclave?: string | null): Promise<boolean>;
   /** The newest evidence that verified; undefined before the first. */
   readonly attestation: Attestation | undefined;
   status(): Status;

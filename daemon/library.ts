@@ -23,3 +23,4 @@ export {
   type Submission,
 } from './sequencer.ts';
 export type { Ready, Status } from './status.ts';
+export type { AgentKey, AgentSignature, AttestationReport, TeeProvider } from './tee/agent.ts';

@@ -13,6 +13,7 @@ import type { Refusal } from '../actors/refusal.ts';
 import { unthreatened } from '../actors/risk.ts';
 import type { Head } from '../actors/seal.ts';
 import type { AssetsMeta } from './assets.ts';
+import type { RedundancyWish } from './redundancy.ts';
 import type { Reader, Transaction } from './store.ts';
 
 /** `meta`: one record a name. Counters are the next number to give. */
@@ -40,6 +41,8 @@ export interface Meta {
   rotated: Readonly<Record<string, number>>;
   /** Of the platform, as the first verified quote of the newest start has them. */
   measurements: Attestation['measurements'];
+  /** The second platform, as it was last ordered (redundancy.ts). */
+  redundancy: RedundancyWish;
   /** What was assessed last, and what it has led to (risk/room.ts). */
   risk: RiskRecord;
   /** How far each feed of indicators was taken, by its name. */
@@ -185,6 +188,8 @@ export interface SealRecord {
   readonly head: Head;
   readonly digest: string;
   readonly not_after_ms: number;
+  /** Where two platforms quote, they do before the head is promised. */
+  readonly quoted: Attestation | null;
   readonly signed: {
     readonly slh_dsa: string;
     readonly ml_dsa: string;

@@ -1,12 +1,13 @@
 // Seals heads of the log (DESIGN §3 "Why a log"): one SLH-DSA-SHA2-256s signature, one of ML-DSA-87 and one quote for
 // all that has joined the log since the last. One seal is made at a time, at most one every `seal.interval_ms`, and only when
-// the log has grown. A head that was promised before a crash is finished first, under the same digest.
+// the log has grown. A head that was promised before a crash is finished first, under the same digest; which names the
+// platforms that attest it, so where there are two, they quote a head before it is promised.
 import assert from 'node:assert';
 import { setTimeout as delay } from 'node:timers/promises';
 import { sealDigest } from '../actors/digest.ts';
 import { base64, fromHex, hex } from '../actors/encoding.ts';
 import type { Attestation } from '../actors/quote.ts';
-import { FRESHNESS, type Head, PROVIDER_BIT } from '../actors/seal.ts';
+import { FRESHNESS, type Head } from '../actors/seal.ts';
 import { LOG_KINDS } from '../actors/tree.ts';
 import type { Pool } from '../workers/pool.ts';
 import type { Attester } from './attester.ts';
@@ -15,7 +16,16 @@ import type { Epochs } from './epochs.ts';
 import { Fault } from './fault.ts';
 import { runJob } from './job.ts';
 import { logRoot } from './log.ts';
-import { batchRecord, keysetRecord, type Meta, meta, putMeta, type SealRecord, sealRecord } from './records.ts';
+import {
+  batchRecord,
+  type KeysetRecord,
+  keysetRecord,
+  type Meta,
+  meta,
+  putMeta,
+  type SealRecord,
+  sealRecord,
+} from './records.ts';
 import type { Performer, Runtime, Step } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
 import type { Watermark } from './watermark.ts';
@@ -130,33 +140,70 @@ export class Sealer {
   }
 
   /** Promises a head: from here on this size has this digest and no other. */
-  #start(): Promise<void> {
-    const { runtime, attester, log, config_digest, holds, now } = this.#modules;
-    return runtime.commit((step) => {
-      const state = meta(step, 'log');
-      if (state.sealing !== null || state.size === state.sealed || holds(step)) return;
-      const size = Math.min(state.size, state.sealed + COVERED_MAX);
-      const previous = sealRecord(step, state.sealed);
-      const { keyset, digest: keyset_digest } = keysetRecord(step, meta(step, 'epoch').active)!;
-      const timestamp_ms = Math.max(now(), previous?.head.timestamp_ms ?? 0);
-      const head: Head = {
-        log_id: log.log_id,
-        size,
-        root: logRoot(step, size),
-        timestamp_ms,
-        epoch: keyset.epoch,
-        keyset_digest,
-        config_digest,
-        freshness: FRESHNESS.local,
-        providers: PROVIDER_BIT.primary,
-      };
-      const digest = hex(sealDigest(head));
-      const record: SealRecord = { head, digest, not_after_ms: attester.notAfter(timestamp_ms), signed: null };
+  async #start(): Promise<void> {
+    const { runtime, attester } = this.#modules;
+    const quoted = attester.redundant ? await this.#quoted() : undefined;
+    await runtime.commit((step) => {
+      const record = attester.redundant ? this.#current(step, quoted) : this.#draft(step, attester.providers());
+      if (record === undefined) return;
+      const { size } = record.head;
       step.put('seals', size, record);
-      step.put('watermarks', `head/${size}`, { digest });
-      putMeta(step, 'log', { ...state, sealing: size });
+      step.put('watermarks', `head/${size}`, { digest: record.digest });
+      putMeta(step, 'log', { ...meta(step, 'log'), sealing: size });
       step.owe({ kind: 'seal', subject: size });
     });
+  }
+
+  /** The head to seal next; undefined when there is nothing to seal. */
+  #draft(reader: Reader, providers: number): SealRecord | undefined {
+    const { attester, log, config_digest, holds, now } = this.#modules;
+    const state = meta(reader, 'log');
+    if (state.sealing !== null || state.size === state.sealed || holds(reader)) return undefined;
+    const size = Math.min(state.size, state.sealed + COVERED_MAX);
+    const previous = sealRecord(reader, state.sealed);
+    const { keyset, digest: keyset_digest } = activeKeyset(reader);
+    const timestamp_ms = Math.max(now(), previous?.head.timestamp_ms ?? 0);
+    const head: Head = {
+      log_id: log.log_id,
+      size,
+      root: logRoot(reader, size),
+      timestamp_ms,
+      epoch: keyset.epoch,
+      keyset_digest,
+      config_digest,
+      freshness: FRESHNESS.local,
+      providers,
+    };
+    const not_after_ms = attester.notAfter(timestamp_ms);
+    return { head, digest: hex(sealDigest(head)), not_after_ms, quoted: null, signed: null };
+  }
+
+  /** A draft with the quotes of the platforms that it names: of both, or of the one that is left when the other has failed. */
+  async #quoted(): Promise<SealRecord | undefined> {
+    const { attester, store } = this.#modules;
+    for (;;) {
+      const draft = this.#draft(store, attester.providers());
+      if (draft === undefined) return undefined;
+      try {
+        return { ...draft, quoted: await attester.attest(this.#statement(draft)) };
+      } catch (error) {
+        // What has failed is left out by the next, so this ends.
+        if ((attester.providers() & draft.head.providers) === draft.head.providers) throw error;
+      }
+    }
+  }
+
+  /** What was quoted, unless a rotation has come meanwhile. */
+  #current(reader: Reader, quoted: SealRecord | undefined): SealRecord | undefined {
+    const { sealing, sealed } = meta(reader, 'log');
+    if (quoted === undefined || sealing !== null || sealed >= quoted.head.size) return undefined;
+    if (this.#modules.holds(reader) || activeKeyset(reader).digest !== quoted.head.keyset_digest) return undefined;
+    return quoted;
+  }
+
+  #statement({ head: { epoch, providers }, digest, not_after_ms }: SealRecord) {
+    const { keyset } = keysetRecord(this.#modules.store, epoch)!;
+    return { purpose: 'seal', subject: fromHex(digest), keyset, not_after_ms, providers } as const;
   }
 
   async #seal(size: number, signal: AbortSignal): Promise<Sealed> {
@@ -166,15 +213,8 @@ export class Sealer {
     await watermark.permit('head', size, record.digest);
     const digest = fromHex(record.digest);
     const { ml_dsa_87, slh_dsa_sha2_256s } = epochs.signing(record.head.epoch);
-    const { keyset } = keysetRecord(store, record.head.epoch)!;
-    const about = {
-      purpose: 'seal',
-      subject: digest,
-      keyset,
-      not_after_ms: record.not_after_ms,
-    } as const;
     const signing = runJob(pool, 'seal', { digest, ml_dsa_87, slh_dsa_sha2_256s }, signal);
-    const quoting = attester.attest(about);
+    const quoting = record.quoted ?? attester.attest(this.#statement(record));
     // Both to their end: or each try without a quote would leave another signature of a second behind it in the pool.
     await Promise.allSettled([signing, quoting]);
     const [signed, attestation] = [await signing, await quoting];
@@ -185,7 +225,7 @@ export class Sealer {
     const log = meta(step, 'log');
     const record = sealRecord(step, size);
     assert(log.sealing === size && record !== undefined, 'the promised head is the one that is sealed');
-    step.put('seals', size, { ...record, signed: sealed });
+    step.put('seals', size, { ...record, quoted: null, signed: sealed });
     putMeta(step, 'log', { ...log, sealed: size, sealing: null });
     const heights: number[] = [];
     for (const [, entry] of step.range('log', { start: log.sealed, end: size, limit: COVERED_MAX })) {
@@ -195,9 +235,14 @@ export class Sealer {
       heights.push(height);
     }
     forgetCiphertexts(step, this.#modules.retention_batches, heights.length + FORGOTTEN_MORE);
-    const { root, epoch } = record.head;
-    step.journal('seal_created', { size, root, digest: record.digest, epoch, heights }, this.#modules.now());
+    const { root, epoch, providers } = record.head;
+    step.journal('seal_created', { size, root, digest: record.digest, epoch, providers, heights }, this.#modules.now());
   }
+}
+
+/** Whose keys seal what is promised now. */
+function activeKeyset(reader: Reader): KeysetRecord {
+  return keysetRecord(reader, meta(reader, 'epoch').active)!;
 }
 
 /** Ciphertexts go once their batch is sealed and `retention` newer ones are (DESIGN §11 "Retention"). */

@@ -19,7 +19,8 @@ import { deriveTask } from '../workers/slhdsa.ts';
 import { actHandlers } from './acts.ts';
 import { foundAdmins } from './admins.ts';
 import { firstIssue } from './api/input.ts';
-import { Attester } from './attester.ts';
+import { openAttester } from './attestation.ts';
+import type { Attester } from './attester.ts';
 import { batchFile, recentBatches } from './batches.ts';
 import { Cutter } from './cutter.ts';
 import type { Logger, Sequencer, SequencerEvents, SequencerOptions, Submission } from './embedding.ts';
@@ -39,6 +40,7 @@ import { keysetRecord, meta, pendingRotation } from './records.ts';
 import { Registry } from './registry.ts';
 import type { Backlog, Retirement } from './retirement.ts';
 import { Risk, type ThreatUpdate } from './risk.ts';
+import { setRedundancy } from './redundancy.ts';
 import { type RotationOutcome, Rotator, type Wish } from './rotator.ts';
 import { Runtime } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
@@ -46,7 +48,7 @@ import { Sealer } from './sealer.ts';
 import { Signer } from './signer.ts';
 import { type Ready, ready, type Status, status } from './status.ts';
 import { openStore, type Store } from './store.ts';
-import { openSimulator } from './tee/simulator.ts';
+import { type TeeProvider, teeProvider } from './tee/agent.ts';
 import { openWatermark, type Watermark } from './watermark.ts';
 import { Wrapping } from './wrapping.ts';
 
@@ -110,6 +112,7 @@ class Assembly implements Sequencer {
   #epochs!: Epochs;
   #mempool!: Mempool;
   #attester!: Attester;
+  #tee: TeeProvider | undefined;
   #cutter!: Cutter;
   #sealer!: Sealer;
   #intake!: Intake;
@@ -187,8 +190,7 @@ class Assembly implements Sequencer {
     });
     this.assets = new Registry({ runtime, store, wraps: this.wrapping.wraps, now });
 
-    const provider = openSimulator(join(folder, 'simulator', 'pki'), now);
-    this.#attester = new Attester({ provider, root: provider.root, pool, options: config.attestation, now });
+    this.#attester = await openAttester({ config, state_dir: folder, store, runtime, pool, now, onFault, fatal });
     const attester = this.#attester;
     const quotes = { attester, now, onFault, fatal };
     this.#keysetQuote = new KeysetQuote({
@@ -281,7 +283,8 @@ class Assembly implements Sequencer {
       now,
     });
 
-    const acts = actHandlers({ onForced: () => rotator.wake(), onRisk: () => risk.reassess() });
+    const redundancy = config.attestation.redundancy === 'off' ? undefined : { now };
+    const acts = actHandlers({ redundancy, onForced: () => rotator.wake(), onRisk: () => risk.reassess() });
     const onExecuted = () => this.#sealer.wake();
     this.orders = await openOrders({ runtime, store, log: genesis, config, acts, now, onExecuted });
 
@@ -312,6 +315,7 @@ class Assembly implements Sequencer {
     ]);
     this.#started = true;
     await risk.start();
+    attester.start();
     this.#keysetQuote.start();
     this.#cutter.wake();
     this.#sealer.wake();
@@ -402,6 +406,16 @@ class Assembly implements Sequencer {
     return this.#attester.newest;
   }
 
+  get tee(): TeeProvider {
+    this.#tee ??= teeProvider({ platform: this.#attester.primary, pool: this.#pool!, now: this.#now });
+    return this.#tee;
+  }
+
+  setRedundancy(enabled: boolean, worker: string | null = null, enclave: string | null = null): Promise<boolean> {
+    const wish = { enabled, worker_id: worker, enclave_id: enclave };
+    return setRedundancy(this.#runtime, this.config, wish, this.#now());
+  }
+
   status(): Status {
     return status(this.#view());
   }
@@ -419,7 +433,7 @@ class Assembly implements Sequencer {
       mempool_size: this.#mempool.size,
       draining: this.#intake.draining,
       attestation: this.#attester.newest,
-      provider: this.#attester.provider,
+      attesting: this.#attester.state,
       risk: this.risk,
       now_ms: this.#now(),
     };
@@ -442,6 +456,7 @@ class Assembly implements Sequencer {
   async #close(limit_ms?: number): Promise<void> {
     if (this.#started) {
       await this.finish(limit_ms);
+      this.#attester.stop();
       this.#sealer.stop();
       this.#keysetQuote.stop();
       this.#pendingQuote.stop();
@@ -467,7 +482,7 @@ class Assembly implements Sequencer {
     for (;;) {
       await this.#runtime.drained(limit);
       if (limit.aborted || (covered() && this.#runtime.state().owed === 0)) return covered();
-      await this.#sealer.hurry();
+      await Promise.race([this.#sealer.hurry(), aborted(limit)]);
     }
   }
 

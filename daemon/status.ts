@@ -1,15 +1,15 @@
 // What the daemon says of itself: `/sequencer/status` under the names that dashboards of the upstream know, with ours
 // beside, and `/ready` with reasons. Plain functions over what the rooms expose.
 import { z } from 'zod';
-import { type Attestation, identityOf } from '../actors/quote.ts';
+import { type Attestation, identityOf, PROVIDERS } from '../actors/quote.ts';
 import { THRESHOLDS } from '../actors/recommendation.ts';
-import type { Config } from '../config/schema.ts';
+import { type Config, REQUIRES } from '../config/schema.ts';
+import { type AttesterState, ROLES } from './attester.ts';
 import type { ActiveEpoch } from './epochs.ts';
 import { meta } from './records.ts';
 import type { Risk } from './risk.ts';
 import type { RuntimeState } from './runtime.ts';
 import type { Store } from './store.ts';
-import type { QuoteProvider } from './tee/provider.ts';
 
 export interface View {
   readonly config: Config;
@@ -19,10 +19,19 @@ export interface View {
   readonly mempool_size: number;
   readonly draining: boolean;
   readonly attestation: Attestation | undefined;
-  readonly provider: QuoteProvider;
+  readonly attesting: AttesterState;
   readonly risk: Risk;
   readonly now_ms: number;
 }
+
+const PlatformStatus = z.strictObject({
+  role: z.enum(ROLES),
+  provider: z.enum(PROVIDERS),
+  simulated: z.boolean(),
+  state: z.enum(['unknown', 'working', 'failing']).describe('By its newest quote; unknown before the first.'),
+  since_ms: z.int().describe('0 while unknown.'),
+  reason: z.string().nullable().describe('Why it fails.'),
+});
 
 export const Status = z
   .strictObject({
@@ -54,6 +63,11 @@ export const Status = z
       algorithm_set: z.string(),
       risk_score: z.int(),
     }),
+    attestation: z.strictObject({
+      require: z.enum(REQUIRES),
+      degraded: z.boolean().describe('A platform fails, and seals go on without it.'),
+      platforms: z.array(PlatformStatus),
+    }),
     log: z.strictObject({ log_id: z.string(), size: z.int(), sealed: z.int() }),
     epoch: z.strictObject({ active: z.int(), keyset_digest: z.string() }),
     store: z.strictObject({ writable: z.boolean(), reason: z.string().nullable(), free_bytes: z.number().nullable() }),
@@ -66,7 +80,15 @@ export type Status = z.output<typeof Status>;
 export const READY_REASONS = ['draining', 'store_unavailable', 'disk_low', 'not_attested', 'effects_failing'] as const;
 
 export const Ready = z
-  .strictObject({ ready: z.boolean(), reasons: z.array(z.enum(READY_REASONS)), simulated: z.boolean() })
+  .strictObject({
+    ready: z.boolean(),
+    reasons: z.array(z.enum(READY_REASONS)),
+    simulated: z.boolean(),
+    failing: z
+      .array(PlatformStatus.pick({ role: true, provider: true, reason: true }))
+      .exactOptional()
+      .describe('Platforms that give no quote, and why; not there while all do.'),
+  })
   .meta({ id: 'Ready' });
 export type Ready = z.output<typeof Ready>;
 
@@ -74,7 +96,8 @@ export type Ready = z.output<typeof Ready>;
 const FAILING_TRIES = 3;
 
 export function status(view: View): Status {
-  const { store, epoch, attestation, provider } = view;
+  const { store, epoch, attestation } = view;
+  const [primary] = view.attesting.platforms;
   const heights = meta(store, 'heights');
   const log = meta(store, 'log');
   const { room: risk, allowed } = view.risk;
@@ -96,9 +119,9 @@ export function status(view: View): Status {
       mempool_size: view.mempool_size,
       ordered_queue: heights.cut - heights.signed,
       batch_count: heights.signed,
-      tee_platform: provider.providerName,
+      tee_platform: primary!.provider,
       mrenclave: attestation === undefined ? null : identityOf(attestation.measurements),
-      simulated: provider.simulated,
+      simulated: primary!.simulated,
       draining: view.draining,
       ordering_mode: view.config.ordering.mode,
     },
@@ -108,6 +131,7 @@ export function status(view: View): Status {
       algorithm_set: signatures.join('+'),
       risk_score,
     },
+    attestation: { ...view.attesting, platforms: [...view.attesting.platforms] },
     log: { log_id: epoch.log.log_id, size: log.size, sealed: log.sealed },
     epoch: { active: epoch.keys.epoch, keyset_digest: epoch.keyset.digest },
     store: { writable, reason: reason ?? null, free_bytes: Number.isFinite(free_bytes) ? free_bytes : null },
@@ -125,5 +149,12 @@ export function ready(view: View): Ready {
   if (reason === 'disk_low') reasons.push('disk_low');
   if (view.attestation === undefined || view.attestation.not_after_ms <= view.now_ms) reasons.push('not_attested');
   if (failing) reasons.push('effects_failing');
-  return { ready: reasons.length === 0, reasons, simulated: view.provider.simulated };
+  const { platforms } = view.attesting;
+  const silent = platforms.filter(({ state }) => state === 'failing');
+  return {
+    ready: reasons.length === 0,
+    reasons,
+    simulated: platforms[0]!.simulated,
+    ...(silent.length > 0 && { failing: silent.map(({ role, provider, reason }) => ({ role, provider, reason })) }),
+  };
 }

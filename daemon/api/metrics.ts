@@ -139,6 +139,9 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   gauge('wraps_stuck', 'Wrapped secrets that did not open when they were last to move.', () => {
     return sequencer.wrapping.sweep.state().stuck;
   });
+  gauge('attestation_degraded', '1 while seals go on without a platform that fails.', () => {
+    return Number(sequencer.status().attestation.degraded);
+  });
   gauge('journal_cursor', 'The newest entry of the journal.', () => store.journalHead().cursor);
   gauge('store_waiting_steps', 'Steps that wait for a commit.', () => store.state().waiting);
   gauge('store_free_bytes', 'Room that the store has left.', () => store.state().free_bytes);
@@ -174,6 +177,18 @@ function labelled({ sequencer, feed, version }: Watched, registers: Registry[]):
       this.reset();
       const { wrapping, store } = sequencer;
       for (const { epoch, kind, count } of wrapping.wraps.backlogs(store)) this.set({ epoch, kind }, count);
+    },
+  });
+  new Gauge({
+    name: 'aegis_attestation_platform',
+    help: '1 when the platform quotes, 0 when it fails; not there before its first quote.',
+    labelNames: ['role', 'provider'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { role, provider, state } of sequencer.status().attestation.platforms) {
+        if (state !== 'unknown') this.set({ role, provider }, Number(state === 'working'));
+      }
     },
   });
   new Gauge({
