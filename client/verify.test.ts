@@ -11,7 +11,7 @@ import { EVIDENCE_CODES } from '../actors/check.ts';
 import { canonicalCollateral } from '../actors/collateral.ts';
 import { keysetDigest } from '../actors/digest.ts';
 import { base64, fromHex, hex } from '../actors/encoding.ts';
-import { canonicalQuote } from '../actors/tdx.ts';
+import { canonicalQuote } from '../actors/intelquote.ts';
 import { alterations, altered } from '../test/alteration.ts';
 import {
   attestBatch,

@@ -91,11 +91,11 @@ export const FAILURES: Readonly<Record<FailureCode | HeadCode | 'too_large', Row
   measurements_mismatch: ['The measurements that are named are not those of the quote.', 'ALTERED'],
   simulated_mismatch: ['`simulated` is not what the evidence shows.', 'ALTERED'],
   verification_mismatch: ['What is said of the verification is not what it comes to anew.', 'ALTERED'],
-  quote_type_refused: ['The policy names other types of quotes (`quote_types`).', 'POLICY'],
   independence_mismatch: [
     'Two platforms are named that the evidence does not show to be two, or the other way round.',
     'ALTERED',
   ],
+  quote_type_refused: ['The policy names other types of quotes (`quote_types`).', 'POLICY'],
   unsupported_quote_type: ['Evidence of this kind cannot be verified by this version.', 'NEWER'],
   now_invalid: ['The time to judge at is no whole number of milliseconds.', 'CLOCK'],
   quote_malformed: ['The quote is not of its format.', 'ALTERED'],

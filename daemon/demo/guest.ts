@@ -3,7 +3,8 @@
 import { sha256, sha384 } from '@noble/hashes/sha2.js';
 import { concat, utf8 } from '../../actors/encoding.ts';
 import { canonicalEventLog, replay } from '../../actors/eventlog.ts';
-import { HEADER_BYTES, little, type ReportField, reportField } from '../../actors/tdx.ts';
+import { HEADER_BYTES, little } from '../../actors/intelquote.ts';
+import { type ReportField, reportField } from '../../actors/tdx.ts';
 
 /** dstack's runtime events, as they extend RTMR3. */
 const RUNTIME_EVENT = 0x08000001;

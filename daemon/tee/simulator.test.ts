@@ -15,8 +15,9 @@ import {
   type TdxMeasurements,
   verifyEvidence,
 } from '../../actors/evidence.ts';
+import { canonicalQuote, readQuote, writeQuote } from '../../actors/intelquote.ts';
 import { Attestation, attest, disagreement, readAttestation } from '../../actors/quote.ts';
-import { canonicalQuote, type ReportField, readQuote, writeQuote } from '../../actors/tdx.ts';
+import type { ReportField } from '../../actors/tdx.ts';
 import { evidence as evidenceJob } from '../../workers/evidence.ts';
 import { Fault } from '../fault.ts';
 import { makePki, type Pki, revocationList } from './pki.ts';

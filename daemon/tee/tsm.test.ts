@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { little } from '../../actors/tdx.ts';
+import { little } from '../../actors/intelquote.ts';
 import { systemError, TsmEmulator, type TsmOptions } from '../../test/devices.ts';
 import { Fault } from '../fault.ts';
 import { readCertificateTable } from './certtable.ts';
