@@ -13,6 +13,7 @@ export const ENTRY_TYPES = [
   'seal_created',
   'rotation_scheduled',
   'rotation_executed',
+  'epoch_retired',
   'simulation_started',
   'simulation_stopped',
   'order_executed',

@@ -8,7 +8,7 @@ import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
 import type { Config, Settings } from '../config/schema.ts';
-import type { ActiveEpoch } from './epochs.ts';
+import type { ActiveEpoch, Epochs } from './epochs.ts';
 import type { Admission } from './intake.ts';
 import type { Orders } from './orders.ts';
 import type { AssetAnswer, Registry } from './registry.ts';
@@ -58,6 +58,8 @@ export interface Sequencer extends AsyncDisposable {
   readonly store: Store;
   /** The active one: its keys, its published keyset, and the log. */
   readonly epoch: ActiveEpoch;
+  /** The keys of every epoch that has any. */
+  readonly epochs: Epochs;
   /** What envelopes are encrypted to. */
   readonly keyset: Keyset;
   readonly events: EventEmitter<SequencerEvents>;
@@ -115,6 +117,8 @@ export interface Sequencer extends AsyncDisposable {
   /** The newest evidence that verified; undefined before the first. */
   readonly attestation: Attestation | undefined;
   status(): Status;
+  /** The clock that it goes by, in ms. */
+  now(): number;
   ready(): Ready;
   /** Ends admission; what is on its way goes on. */
   drain(): void;

@@ -416,6 +416,10 @@ class Assembly implements Sequencer {
     return setRedundancy(this.#runtime, this.config, wish, this.#now());
   }
 
+  now(): number {
+    return this.#now();
+  }
+
   status(): Status {
     return status(this.#view());
   }

@@ -6,7 +6,7 @@ import { THRESHOLDS } from '../actors/recommendation.ts';
 import { type Config, REQUIRES } from '../config/schema.ts';
 import { type AttesterState, ROLES } from './attester.ts';
 import type { ActiveEpoch } from './epochs.ts';
-import { meta } from './records.ts';
+import { meta, pendingRotation } from './records.ts';
 import type { Risk } from './risk.ts';
 import type { RuntimeState } from './runtime.ts';
 import type { Store } from './store.ts';
@@ -45,7 +45,7 @@ export const Status = z
       signatures: z.array(z.string()),
       kems: z.array(z.string()),
       rotation_pending: z.boolean(),
-      rotation_block: z.int().nullable(),
+      rotation_block: z.int().nullable().describe('The height from which the next epoch signs, if it is not earlier.'),
     }),
     sequencer: z.strictObject({
       mempool_size: z.int(),
@@ -103,6 +103,7 @@ export function status(view: View): Status {
   const { room: risk, allowed } = view.risk;
   const { score: risk_score, recommendation } = risk.record.assessment;
   const { scheduled, emergency } = THRESHOLDS;
+  const pending = pendingRotation(store);
   const hybrid = epoch.keys.secp256k1 !== null && allowed.ecdsa;
   const kems = ['X-Wing', ...(allowed.schemes.includes('ecies') ? ['ECIES-secp256k1'] : [])];
   const signatures = ['ML-DSA-87', 'SLH-DSA-SHA2-256s', ...(hybrid ? ['ECDSA-secp256k1'] : [])];
@@ -114,7 +115,12 @@ export function status(view: View): Status {
       indicator_count: risk.assessed.weighed.length,
       thresholds: { scheduled, emergency },
     },
-    apqc: { signatures, kems, rotation_pending: false, rotation_block: null },
+    apqc: {
+      signatures,
+      kems,
+      rotation_pending: pending !== undefined,
+      rotation_block: pending?.at_height ?? null,
+    },
     sequencer: {
       mempool_size: view.mempool_size,
       ordered_queue: heights.cut - heights.signed,

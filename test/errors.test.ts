@@ -20,6 +20,9 @@ import { REFUSALS, type Refusal } from '../actors/refusal.ts';
 import { PROBLEMS, Problem, type ProblemCode } from '../daemon/api/problem.ts';
 import { createServer, type Listening } from '../daemon/api/server.ts';
 import { assetRecord } from '../daemon/assets.ts';
+import { startAgent } from '../daemon/demo/agent.ts';
+import { makeAppKeys } from '../daemon/demo/appkeys.ts';
+import { meta, putMeta } from '../daemon/records.ts';
 import { makeAdmin } from './admin.ts';
 import { enveloped, forged, type House, openHouse, quiet, signed } from './house.ts';
 import { limitedDaemon } from './limited.ts';
@@ -95,6 +98,10 @@ const toSocket = ({ socket: socketPath }: Listening, method: string, path: strin
 const get = ({ at }: World, path: string) => ask(tcp(at), { path });
 const post = (at: Listening, body: string, headers: Record<string, string> = JSON_TYPE) =>
   ask(tcp(at), { method: 'POST', path: '/transactions', headers, body });
+
+/** As the admin on the machine. */
+const rotate = ({ socket: socketPath }: Listening) =>
+  ask({ socketPath }, { method: 'POST', path: '/epochs/rotate', headers: JSON_TYPE, body: '{}' });
 
 /** What the server says to bytes that are no request, or not a whole one. */
 async function raw({ at }: World, text: string): Promise<Answer> {
@@ -210,6 +217,18 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
     await toSocket(at, 'POST', '/qrm/simulation/stop');
     return again;
   },
+  rotation_pending: async ({ at }) => {
+    await rotate(at);
+    return rotate(at);
+  },
+  too_many_epochs: async ({ small, smallAt }) => {
+    const { store } = small.sequencer;
+    const before = meta(store, 'epoch');
+    await store.commit((tx) => putMeta(tx, 'epoch', { ...before, grace: Array(16).fill(before.active) }));
+    const answer = await rotate(smallAt);
+    await store.commit((tx) => putMeta(tx, 'epoch', before));
+    return answer;
+  },
   future_cursor: (w) => get(w, '/feed/entries?after=999999'),
   outdated_cursor: async (w) => {
     await w.house.sequencer.store.commit((tx) => tx.remove('journal', 1));
@@ -242,6 +261,18 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
   disk_low: async () => {
     await using house = await openHouse({ store: { free_bytes_min: 2 ** 50 } });
     return await post(await house.server.listen(), JSON.stringify(await enveloped(house.sequencer)));
+  },
+  keys_unavailable: async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'aegis-agent-'));
+    const agent = await startAgent({ socket: join(folder, 's'), keys: makeAppKeys() });
+    try {
+      await using house = await openHouse({ keys: { source: 'dstack', dstack_socket: agent.socket, timeout_ms: 500 } });
+      const at = await house.server.listen();
+      await agent[Symbol.asyncDispose]();
+      return await rotate(at);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
   },
   attestation_unavailable: async (w) => {
     // More than may wait for a quote at once.

@@ -1,15 +1,15 @@
 // Keysets and their quotes over HTTP (DESIGN §5): what a client fetches and verifies before it encrypts anything. A quote over a
 // nonce of the client's shows that the enclave is alive now; it costs the platform, so it is charged and few may wait for one.
 import { z } from 'zod';
-import { Counter, Digest, fromBase64, hex, uint } from '../../actors/encoding.ts';
-import { EPOCH_STATES, type EpochState } from '../../actors/epoch.ts';
+import { Counter, Digest, hex, Timestamp, timestamp, uint } from '../../actors/encoding.ts';
+import { admits, EPOCH_STATES, ROTATION_REASONS } from '../../actors/epoch.ts';
 import { AttestedKeyset, FreshAttestation } from '../../actors/quote.ts';
-import { EPOCH } from '../epoch.ts';
-import { type KeysetRecord, keysetRecord, meta } from '../records.ts';
-import { machineId } from '../runtime.ts';
-import type { Store } from '../store.ts';
+import { standing } from '../epoch.ts';
+import { type KeysetRecord, keysetRecord, meta, rotationRecord } from '../records.ts';
+import type { Sequencer } from '../sequencer.ts';
 import { peerOf } from './door.ts';
 import { integer, NoQuery } from './input.ts';
+import { publicKey } from './rotation.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
 
 const EPOCH_MAX = 2 ** 32 - 1;
@@ -26,8 +26,13 @@ const EpochEntry = z.strictObject({
   keyset_digest: Digest,
   leaf_index: Counter.describe('Of the keyset in the log.'),
   not_before_ms: Counter,
+  admits: z.boolean().describe('Whether envelopes of it are admitted now.'),
+  grace_ends_at: Timestamp.nullable().describe('Until when, once a newer epoch is active.'),
+  backlog: Counter.describe('Secrets that its keys still wrap.'),
+  reason: z.enum(['genesis', ...ROTATION_REASONS]).describe('Why it came after the one before.'),
+  first_height: Counter.nullable().describe('The first batch that it signs; null while it is pending.'),
 });
-const Epochs = z.strictObject({ active: uint(32), epochs: z.array(EpochEntry) }).meta({ id: 'Epochs' });
+export const Epochs = z.strictObject({ active: uint(32), epochs: z.array(EpochEntry) }).meta({ id: 'Epochs' });
 
 const PublicKey = z
   .strictObject({ epoch: uint(32), publicKey: z.string().length(130).describe('Uncompressed secp256k1 point, hex.') })
@@ -53,7 +58,7 @@ export function epochs(app: App, { sequencer, allowance }: Modules): void {
     },
     async () => {
       const found = [...store.range('keysets', { limit: LISTED_MAX, reverse: true })];
-      const entries = found.map(([epoch, record]) => entryOf(store, epoch, record as KeysetRecord));
+      const entries = found.map(([epoch, record]) => entryOf(sequencer, epoch, record as KeysetRecord));
       return { active: meta(store, 'epoch').active, epochs: entries };
     },
   );
@@ -78,13 +83,7 @@ export function epochs(app: App, { sequencer, allowance }: Modules): void {
       const record = keysetRecord(store, epoch);
       if (record === undefined) return refuse(reply, 'epoch_not_found');
       const { keyset, digest, leaf_index } = record;
-      const isActive = epoch === sequencer.epoch.keys.epoch;
-      return {
-        keyset,
-        keyset_digest: digest,
-        leaf_index,
-        attestation: isActive ? await sequencer.attestKeyset() : null,
-      };
+      return { keyset, keyset_digest: digest, leaf_index, attestation: await attestation(sequencer, epoch) };
     },
   );
 
@@ -131,18 +130,37 @@ export function epochs(app: App, { sequencer, allowance }: Modules): void {
     },
     async (request, reply) => {
       const epoch = request.query.epoch ?? meta(store, 'epoch').active;
-      const key = keysetRecord(store, epoch)?.keyset.names ?? null;
-      if (key === null) return refuse(reply, 'epoch_not_found');
-      return { epoch, publicKey: fromBase64(key).toHex() };
+      const key = publicKey(store, epoch);
+      return key === null ? refuse(reply, 'epoch_not_found') : { epoch, publicKey: key };
     },
   );
 }
 
+/** Of the active epoch and the announced one; the quotes of older ones have done their duty. */
+function attestation(sequencer: Sequencer, epoch: number) {
+  const { active } = meta(sequencer.store, 'epoch');
+  if (epoch === active) return sequencer.attestKeyset();
+  return epoch > active ? (sequencer.attestPending() ?? null) : null;
+}
+
 function entryOf(
-  store: Store,
+  sequencer: Sequencer,
   epoch: number,
   { keyset, digest, leaf_index }: KeysetRecord,
 ): z.output<typeof EpochEntry> {
-  const status = store.get('machines', machineId(EPOCH, epoch))!.value as EpochState;
-  return { epoch, status, keyset_digest: digest, leaf_index, not_before_ms: keyset.not_before_ms };
+  const { store } = sequencer;
+  const found = standing(store, epoch)!;
+  const rotation = rotationRecord(store, epoch);
+  return {
+    epoch,
+    status: found.state,
+    keyset_digest: digest,
+    leaf_index,
+    not_before_ms: keyset.not_before_ms,
+    admits: admits(found, sequencer.now()),
+    grace_ends_at: found.grace_ends_ms === undefined ? null : timestamp(found.grace_ends_ms),
+    backlog: sequencer.backlog(epoch),
+    reason: rotation?.reason ?? 'genesis',
+    first_height: rotation === undefined ? 0 : rotation.first_height,
+  };
 }

@@ -3,9 +3,12 @@
 // still alarms.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { z } from 'zod';
+import { EPOCH_STATES } from '../../actors/epoch.ts';
 import { refusalOf } from '../../actors/refusal.ts';
+import { inGrace, standing } from '../epoch.ts';
 import type { Feed } from '../feed.ts';
-import { meta, totals } from '../records.ts';
+import { meta, pendingRotation, totals } from '../records.ts';
+import { rotations } from '../rotation.ts';
 import type { Sequencer } from '../sequencer.ts';
 import { NoQuery } from './input.ts';
 import type { ProblemCode } from './problem.ts';
@@ -43,6 +46,7 @@ export class Metrics {
     counters(watched, registers);
     gauges(watched, registers);
     labelled(watched, registers);
+    rotation(watched, registers);
   }
 
   /** A request that ended with an error. */
@@ -211,6 +215,55 @@ function labelled({ sequencer, feed, version }: Watched, registers: Registry[]):
       for (const [reason, count] of feed.cuts) this.inc({ reason }, count);
     },
   });
+}
+
+/** Of epochs that still have keys; how many are retired is what is left of the highest number. */
+function rotation({ sequencer }: Watched, registers: Registry[]): void {
+  const { store } = sequencer;
+  new Gauge({
+    name: 'aegis_epoch',
+    help: 'The epoch that signs.',
+    registers,
+    collect() {
+      this.set(meta(store, 'epoch').active);
+    },
+  });
+  new Gauge({
+    name: 'aegis_epochs',
+    help: 'How many epochs there are, by state.',
+    labelNames: ['state'],
+    registers,
+    collect() {
+      const [pending, grace] = [Number(pendingRotation(store) !== undefined), inGrace(store).length];
+      const counts = { pending, active: 1, grace, retired: meta(store, 'epoch').active - 1 - grace };
+      for (const state of EPOCH_STATES) this.set({ state }, counts[state]);
+    },
+  });
+  new Counter({
+    name: 'aegis_rotations_total',
+    help: 'Rotations that were executed, ever, by reason.',
+    labelNames: ['reason'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [reason, count] of Object.entries(rotations(store))) this.inc({ reason }, count);
+    },
+  });
+  const perEpoch = (name: string, help: string, read: (epoch: number) => number) =>
+    new Gauge({
+      name: `aegis_epoch_${name}`,
+      help,
+      labelNames: ['epoch'],
+      registers,
+      collect() {
+        this.reset();
+        for (const epoch of inGrace(store)) this.set({ epoch }, read(epoch));
+      },
+    });
+  perEpoch('grace_ends_seconds', 'When the grace of an epoch ends or ended, Unix time.', (epoch) => {
+    return (standing(store, epoch)?.grace_ends_ms ?? 0) / 1000;
+  });
+  perEpoch('backlog_secrets', 'Secrets that an epoch in grace still wraps.', (epoch) => sequencer.backlog(epoch));
 }
 
 function sample(observe: (seconds: number) => void): NodeJS.Timeout {

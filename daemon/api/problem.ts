@@ -160,6 +160,16 @@ export const PROBLEMS = {
     'As many assets as one transaction can declare are registered at this contract.',
     'Remove one of them, or put its operations into the policy of another.',
   ],
+  rotation_pending: [
+    409,
+    'A rotation is announced already, and one is enough.',
+    'Wait until it is executed; /epochs/rotations has it. One for a compromise comes forward and is never refused for this.',
+  ],
+  too_many_epochs: [
+    409,
+    'Too many epochs are in grace, and each keeps keys in memory.',
+    'Wait until one retires: /epochs says until when its grace lasts, and what its backlog is.',
+  ],
   future_cursor: [
     409,
     'The cursor is beyond the newest entry of the journal.',
@@ -224,6 +234,11 @@ export const PROBLEMS = {
     503,
     'The disk is nearly full, so nothing is admitted.',
     'Send the same envelope again later. Operator: make room on the disk of state_dir; store.free_bytes_min is the bound.',
+  ],
+  keys_unavailable: [
+    503,
+    'The key source gave no keys for the next epoch, or they did not pass their test; nothing was announced.',
+    'Ask again. Operator: the log says which, and docs/errors.md what to do about it.',
   ],
   attestation_unavailable: [
     503,
@@ -328,6 +343,9 @@ export function problemOf(error: unknown): Problem {
 function ofFault({ code }: Fault): Problem {
   if (code === 'quote_failed' || code === 'quote_busy' || code === 'worker_failed') {
     return problem('attestation_unavailable', { retry_after_s: FAULT_RETRY_S });
+  }
+  if (code.startsWith('key_') || code.startsWith('guest_agent_') || code === 'self_test_failed') {
+    return problem('keys_unavailable', { retry_after_s: FAULT_RETRY_S });
   }
   if (code.startsWith('store_')) return problem('store_unavailable', { retry_after_s: FAULT_RETRY_S });
   return problem('internal_error');

@@ -150,7 +150,15 @@ describe('the log', () => {
 describe('epochs', () => {
   it('are listed, with a keyset that a quote binds', async () => {
     const { keyset, digest } = house.sequencer.epoch.keyset;
-    expect(await get('/epochs', 'Epochs')).toMatchObject({ active: 1, epochs: [{ epoch: 1, status: 'active' }] });
+    expect(await get('/epochs', 'Epochs')).toEqual({
+      active: 1,
+      epochs: [
+        {
+          ...{ epoch: 1, status: 'active', keyset_digest: digest, leaf_index: 0, not_before_ms: keyset.not_before_ms },
+          ...{ admits: true, grace_ends_at: null, backlog: 0, reason: 'genesis', first_height: 0 },
+        },
+      ],
+    });
     const answer = await get<{ attestation: { quote: string } }>('/epochs/1/keyset', 'AttestedKeyset');
     expect(answer).toMatchObject({ keyset, keyset_digest: digest, leaf_index: 0 });
     const again = await get<{ attestation: { quote: string } }>('/epochs/1/keyset', 'AttestedKeyset');
@@ -336,7 +344,7 @@ describe('the document', () => {
         .concat(
           ['/feed', '/feed/entries', '/health', '/log/consistency', '/log/entries', '/log/head', '/log/inclusion'],
           ['/log/seals', '/log/seals/{size}', '/log/tile/{level}/{index}', '/log/tile/{level}/{index}.p/{width}'],
-          ['/batches/headers', '/metrics', '/admin/keys', '/admin/orders'],
+          ['/batches/headers', '/epochs/rotate', '/epochs/rotations', '/metrics', '/admin/keys', '/admin/orders'],
           ['/assets', '/assets/register', '/assets/protection/{id}', '/assets/{id}', '/assets/{id}/policy'],
           ['/public-key', '/ready', '/sequencer/status', '/transactions', '/transactions/{id}'],
         )
@@ -351,6 +359,7 @@ describe('the document', () => {
       '/assets/{id}',
       '/assets/{id}/policy',
       '/batches/cut',
+      '/epochs/rotate',
       '/metrics',
     ]);
     for (const methods of Object.values(paths)) {

@@ -23,6 +23,7 @@ import { describe, documentOf } from './openapi.ts';
 import { orders } from './orders.ts';
 import { problemOf, problemSent, Refused, sendProblem } from './problem.ts';
 import { risk } from './risk.ts';
+import { rotation } from './rotation.ts';
 import type { App, Modules } from './route.ts';
 import { sequencerRoutes } from './sequencer.ts';
 import { tiles } from './tile.ts';
@@ -150,8 +151,21 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
   });
 
   await describe(app, modules.version);
-  for (const room of [transactions, sequencerRoutes, batches, log, tiles, epochs, assets, orders, risk, health, feed])
-    room(app, modules);
+  const rooms = [
+    transactions,
+    sequencerRoutes,
+    batches,
+    log,
+    tiles,
+    epochs,
+    rotation,
+    assets,
+    orders,
+    risk,
+    health,
+    feed,
+  ];
+  for (const room of rooms) room(app, modules);
   metrics(app, gauges);
   app.get(
     '/openapi.json',

@@ -50,6 +50,15 @@ const LINES: Readonly<Record<string, (data: unknown) => string | undefined>> = {
     z.object({ epoch: z.int(), to_epoch: z.int() }),
     ({ epoch, to_epoch }) => `rewrapped  the secrets of epoch ${epoch}, to epoch ${to_epoch}`,
   ),
+  rotation_scheduled: line(
+    z.object({ to_epoch: z.int(), at_height: z.int(), deadline: z.string(), reason: z.string() }),
+    ({ to_epoch, at_height, deadline, reason }) =>
+      `announced  epoch ${to_epoch} from height ${at_height} on, at the latest from ${deadline}: ${reason}`,
+  ),
+  epoch_retired: line(
+    z.object({ epoch: z.int(), forced: z.boolean() }),
+    ({ epoch, forced }) => `retired    epoch ${epoch}${forced ? ', by force' : ''}: its keys are gone`,
+  ),
   rotation_executed: line(
     z.object({ from_epoch: z.int().nullable(), to_epoch: z.int(), reason: z.string() }),
     ({ from_epoch, to_epoch, reason }) =>

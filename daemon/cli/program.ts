@@ -152,6 +152,17 @@ export function createProgram(done: (code: number) => void): Command {
     .action(async (options) => done(await (await import('./audit.ts')).audit(options)));
 
   program
+    .command('epochs')
+    .description('the epochs of keys and where each stands; `rotate` announces the next one')
+    .argument('[act]', 'list or rotate', oneOf('list', 'rotate'), 'list')
+    .option('--reason <reason>', 'of a rotation: manual or compromise, which ends grace', oneOf('manual', 'compromise'))
+    .option('--delay-blocks <count>', 'batches until then (default: rotation.delay_blocks)', blocks)
+    .option(...config)
+    .option('--url <url>', 'list over TCP instead of the unix socket', daemonUrl)
+    .option(...json)
+    .action(async (act, options) => done(await (await import('./epochs.ts')).epochs(act, options)));
+
+  program
     .command('demo')
     .description('run the main path on a daemon of its own: sign, encrypt, submit, seal, verify')
     .option('--transactions <count>', 'how many', count, 200)
@@ -235,6 +246,7 @@ function addAdmin(program: Command, done: (code: number) => void): void {
 const collect = (value: string, before: readonly string[] = []): string[] => [...before, value];
 
 const seconds = integer(1, 3600);
+const blocks = integer(0, 1_000_000);
 
 const HOUR_MS = 3_600_000;
 const UNITS_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: HOUR_MS, d: 24 * HOUR_MS };

@@ -3,6 +3,7 @@
 import { url as inspectorUrl } from 'node:inspector';
 import { loadConfig } from '../../config/load.ts';
 import { createServer } from '../api/server.ts';
+import { Fault } from '../fault.ts';
 import { createLogger } from '../logger.ts';
 import { createSequencer, type Sequencer } from '../sequencer.ts';
 import { EXIT, VERSION } from './program.ts';
@@ -37,7 +38,6 @@ export async function start(options: Options): Promise<number> {
       log.warn({ signal }, 'this version does nothing on this signal; a restart reads new settings'),
     );
   }
-  process.on('aegis:rotate' as never, () => log.warn({}, 'SIGUSR1: this version keeps one epoch and does not rotate'));
   const fatal = (error: unknown) => {
     log.fatal({ err: error }, 'a broken invariant ends the process; the next start takes up what was acknowledged');
     process.exit(1);
@@ -46,7 +46,10 @@ export async function start(options: Options): Promise<number> {
   process.on('unhandledRejection', fatal);
 
   const accept_missing_watermark = options.acceptMissingWatermark === true;
+  let rotate = () => log.warn({}, 'SIGUSR1 before the start was over: send it again');
+  process.on('aegis:rotate' as never, () => rotate());
   const sequencer = await createSequencer({ config, log, fatal, accept_missing_watermark });
+  rotate = () => void rotateOn(sequencer, log);
   try {
     await serve(sequencer, log, stop, sources, options.json === true);
     await sequencer.close();
@@ -76,6 +79,18 @@ async function serve(
   log.info({ signal }, 'stopping: no more admission, what is in hand is finished and sealed');
   const sealed = await sequencer.finish();
   log.info({ sealed }, sealed ? 'everything in hand is sealed' : 'out of time: the rest is taken up at the next start');
+}
+
+/** What SIGUSR1 asks for. A signal gets no answer but the log's. */
+async function rotateOn(sequencer: Sequencer, log: ReturnType<typeof createLogger>): Promise<void> {
+  try {
+    const outcome = await sequencer.rotate({ reason: 'manual' });
+    if (outcome.ok) log.info({ ...outcome.rotation }, 'SIGUSR1: the next epoch of keys is announced');
+    else log.warn({ ...outcome }, 'SIGUSR1: no rotation');
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    log.warn({ err: error }, 'SIGUSR1: no rotation');
+  }
 }
 
 /** Resolves with the first SIGTERM or SIGINT; a second SIGINT ends the process at once, which loses nothing. */
