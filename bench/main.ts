@@ -5,6 +5,7 @@ import type { Figure } from './figure.ts';
 
 const PARTS = {
   ordering: () => import('./ordering.ts'),
+  risk: () => import('./risk.ts'),
   open: () => import('./open.ts'),
   store: () => import('./store.ts'),
   sweep: () => import('./sweep.ts'),

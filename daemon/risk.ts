@@ -14,7 +14,7 @@ import { type Report, type RiskOptions, RiskRoom } from './risk/room.ts';
 import { ThreatSimulator } from './risk/simulator.ts';
 import { type RiskView, riskView } from './risk/view.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
-import type { Performer, Runtime } from './runtime.ts';
+import type { Performer, Runtime, Step } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
 
 interface Modules {
@@ -25,6 +25,8 @@ interface Modules {
   /** The newest evidence that verified. */
   readonly attestation: () => Attestation | undefined;
   readonly quote_lifetime_ms: number;
+  /** In the step of an assessment: the score that holds from then on. */
+  readonly follow?: (step: Step, score: number, now_ms: number) => void;
   /** What is recommended or allowed may have changed. */
   readonly onChange: () => void;
   readonly onFault: (error: Fault) => void;

@@ -19,6 +19,7 @@ import { deriveTask } from '../workers/slhdsa.ts';
 import { actHandlers } from './acts.ts';
 import { foundAdmins } from './admins.ts';
 import { firstIssue } from './api/input.ts';
+import { followRisk } from './assets.ts';
 import { openAttester } from './attestation.ts';
 import type { Attester } from './attester.ts';
 import { batchFile, recentBatches } from './batches.ts';
@@ -37,10 +38,10 @@ import { Mempool } from './mempool.ts';
 import { type Orders, openOrders } from './orders.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
 import { keysetRecord, meta, pendingRotation } from './records.ts';
+import { setRedundancy } from './redundancy.ts';
 import { Registry } from './registry.ts';
 import type { Backlog, Retirement } from './retirement.ts';
 import { Risk, type ThreatUpdate } from './risk.ts';
-import { setRedundancy } from './redundancy.ts';
 import { type RotationOutcome, Rotator, type Wish } from './rotator.ts';
 import { Runtime } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
@@ -230,6 +231,7 @@ class Assembly implements Sequencer {
       now,
       attestation: () => attester.newest,
       quote_lifetime_ms: config.attestation.quote_lifetime_s * 1000,
+      follow: (step, score, now_ms) => followRisk(step, score, now_ms),
       onChange: () => this.#cutter.wake(),
       onFault,
       fatal,

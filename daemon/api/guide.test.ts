@@ -12,7 +12,7 @@ const admin = makeAdmin(1);
 let house: House;
 let at: Listening;
 beforeAll(async () => {
-  house = await openHouse({ admin: { keys: [admin.public_key] } });
+  house = await openHouse({ admin: { keys: [admin.public_key] }, risk: { simulation: true } });
   at = await house.server.listen();
 });
 afterAll(() => house?.[Symbol.asyncDispose]());
@@ -23,6 +23,16 @@ const OTHER_STATUS: Readonly<Record<string, number>> = {
   'GET /log/tile/{level}/{index}': 404,
   'POST /transactions': 202,
   'POST /assets/register': 201,
+};
+
+const INDICATOR = {
+  ...{ id: 'mine', category: 'side_channel', sub_category: 'cache', severity: 0.2, confidence: 0.5, source: 'a paper' },
+  ...{
+    timestamp: '2026-01-01T00:00:00Z',
+    description: 'A leak.',
+    era_relevance: 'nisq',
+    references: ['CVE-2026-0001'],
+  },
 };
 
 const hasCurl = (() => {
@@ -68,6 +78,7 @@ describe('docs/api.md', () => {
     });
     const order = admin.order(house.sequencer.epoch.log.log_id, { type: 'retire_epoch', epoch: 7 });
     writeFileSync(join(folder, 'order.json'), JSON.stringify(order));
+    writeFileSync(join(folder, 'indicator.json'), JSON.stringify(INDICATOR));
     const env = { PATH: process.env.PATH, AEGIS: at.url, ID: admission.envelope_id };
     for (const { curl, route } of EXAMPLES) {
       const wanted = OTHER_STATUS[route] ?? 200;

@@ -100,6 +100,16 @@ export const EXAMPLES: readonly Example[] = [
     'Orders that were executed, behind the leaf `after` (20 or `limit`, at most 100)',
     '"$AEGIS/admin/orders?limit=10"',
   ),
+  open(
+    'GET /qrm/risk',
+    'The score that orders the next batch, what it comes from, what it did; `explain=1` for what each threat does to it ([risk.md](risk.md))',
+    '"$AEGIS/qrm/risk?explain=1"',
+  ),
+  open(
+    'GET /qrm/history',
+    'What the score was, at `from`, then every `step`, until `to`, in Unix milliseconds',
+    '"$AEGIS/qrm/history"',
+  ),
   open('GET /health', 'The process lives', '$AEGIS/health'),
   open('GET /ready', '200, or 503 with reasons', '$AEGIS/ready'),
   open('GET /feed', 'WebSocket (below)', '$AEGIS/feed'),
@@ -149,6 +159,36 @@ export const EXAMPLES: readonly Example[] = [
     answer:
       'Removes an asset; with `lose_key=true` also one whose data could not be read any more. An entry of the log',
     curl: 'curl -s -X DELETE --unix-socket state/aegisd.sock http://aegisd/assets/token_001',
+  },
+  {
+    route: 'POST /qrm/indicators',
+    role: 'admin',
+    answer: 'Reports threats, one or an array, all or none ([risk.md](risk.md))',
+    curl: "curl -s -H 'content-type: application/json' -d @indicator.json --unix-socket state/aegisd.sock http://aegisd/qrm/indicators",
+  },
+  {
+    route: 'GET /qrm/indicators',
+    role: 'admin',
+    answer: 'The threats that are kept, behind `after`, and the feeds',
+    curl: 'curl -s --unix-socket state/aegisd.sock http://aegisd/qrm/indicators',
+  },
+  {
+    route: 'POST /qrm/indicators/{id}/withdraw',
+    role: 'admin',
+    answer: 'Takes back one that was reported here',
+    curl: 'curl -s -X POST --unix-socket state/aegisd.sock http://aegisd/qrm/indicators/mine/withdraw',
+  },
+  {
+    route: 'POST /qrm/simulation/start',
+    role: 'admin',
+    answer: 'Plays a simulated threat from a `seed`, a round every `interval_ms`, where `risk.simulation` allows it',
+    curl: 'curl -s -X POST --unix-socket state/aegisd.sock "http://aegisd/qrm/simulation/start?seed=1&interval_ms=600000"',
+  },
+  {
+    route: 'POST /qrm/simulation/stop',
+    role: 'admin',
+    answer: 'Ends it and takes its threats away',
+    curl: 'curl -s -X POST --unix-socket state/aegisd.sock http://aegisd/qrm/simulation/stop',
   },
   {
     route: 'POST /admin/orders',

@@ -4,10 +4,11 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { z } from 'zod';
 import { EPOCH_STATES } from '../../actors/epoch.ts';
+import { RECOMMENDATIONS } from '../../actors/recommendation.ts';
 import { refusalOf } from '../../actors/refusal.ts';
 import { inGrace, standing } from '../epoch.ts';
 import type { Feed } from '../feed.ts';
-import { meta, pendingRotation, totals } from '../records.ts';
+import { meta, pendingRotation, riskRecord, totals } from '../records.ts';
 import { rotations } from '../rotation.ts';
 import type { Sequencer } from '../sequencer.ts';
 import { NoQuery } from './input.ts';
@@ -105,6 +106,9 @@ function counters({ sequencer: { store, wrapping } }: Watched, registers: Regist
     return store.count('seals') - (meta(store, 'log').sealing === null ? 0 : 1);
   });
   counter('wraps_moved', 'Wrapped secrets that have moved to another epoch, ever.', () => wrapping.wraps.moved(store));
+  counter('risk_rotations', 'Rotations that the risk score asked for, ever, dry runs included.', () => {
+    return riskRecord(store)?.act_count ?? 0;
+  });
   counter('store_commits', 'Durable commits, ever.', () => store.state().commits);
   counter('store_steps', 'Steps in commits, since the start.', () => store.state().steps);
   new Counter({
@@ -145,6 +149,18 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   });
   gauge('attestation_degraded', '1 while seals go on without a platform that fails.', () => {
     return Number(sequencer.status().attestation.degraded);
+  });
+  gauge('risk_score', 'The score that orders the next batch, 0 to 10,000.', () => {
+    return sequencer.risk.room.record.assessment.score;
+  });
+  gauge('risk_recommendation', '0 continue, 1 monitor closely, 2 schedule rotation, 3 emergency rotation.', () => {
+    return RECOMMENDATIONS.indexOf(sequencer.risk.room.record.assessment.recommendation);
+  });
+  gauge('risk_indicators', 'Indicators that are assessed, those of the catalogue included.', () => {
+    return sequencer.risk.room.assessed.weighed.length;
+  });
+  gauge('risk_feeds_quarantined', 'Feeds of indicators whose newest answer was not taken.', () => {
+    return sequencer.risk.feeds.states().filter(({ quarantine }) => quarantine !== null).length;
   });
   gauge('journal_cursor', 'The newest entry of the journal.', () => store.journalHead().cursor);
   gauge('store_waiting_steps', 'Steps that wait for a commit.', () => store.state().waiting);

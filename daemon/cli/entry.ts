@@ -59,6 +59,28 @@ const LINES: Readonly<Record<string, (data: unknown) => string | undefined>> = {
     z.object({ epoch: z.int(), forced: z.boolean() }),
     ({ epoch, forced }) => `retired    epoch ${epoch}${forced ? ', by force' : ''}: its keys are gone`,
   ),
+  qrm_update: line(
+    z.object({
+      score: z.int(),
+      recommendation: z.string(),
+      cause: z.string(),
+      previous: z.object({ score: z.int() }),
+      rotation: z.object({ urgency: z.string(), dry_run: z.boolean() }).nullable(),
+    }),
+    ({ score, recommendation, cause, previous, rotation }) => {
+      const asked =
+        rotation === null ? '' : `, asks for a rotation (${rotation.dry_run ? 'dry run' : rotation.urgency})`;
+      return `risk       ${previous.score} to ${score}, ${recommendation}, by ${cause}${asked}`;
+    },
+  ),
+  simulation_started: line(
+    z.object({ seed: z.int(), rounds: z.int() }),
+    ({ seed, rounds }) => `simulated  a threat of seed ${seed} in ${rounds} rounds`,
+  ),
+  simulation_stopped: line(
+    z.object({ seed: z.int(), round: z.int(), reason: z.string() }),
+    ({ seed, round, reason }) => `simulated  seed ${seed} ${reason} after ${round} rounds`,
+  ),
   rotation_executed: line(
     z.object({ from_epoch: z.int().nullable(), to_epoch: z.int(), reason: z.string() }),
     ({ from_epoch, to_epoch, reason }) =>

@@ -243,7 +243,7 @@ export class RiskRoom {
     const same = held === JSON.stringify([stance, at.era, override]);
     // A first record is written all the same: a start has something to go on from.
     if (same && !moved && !told && riskRecord(step) !== undefined) return before;
-    this.#modules.follow?.(step, score, at.now_ms);
+    if (!options.dry_run) this.#modules.follow?.(step, score, at.now_ms);
     const record: RiskRecord = { ...before, ...acted, assessment, stance, override, at_ms: at.now_ms };
     putMeta(step, 'risk', record);
     if (moved) remember(step, at.now_ms, { score, recommendation, indicator_count: news.count }, options.retention_d);
