@@ -7,6 +7,7 @@ import { fromBase64 } from '../actors/encoding.ts';
 import { faulty } from '../test/faulty.ts';
 import { expectedOf, openFolder, secretFor, testPool, Vaulted } from '../test/vaulted.ts';
 import type { Pool } from '../workers/pool.ts';
+import { Fault } from './fault.ts';
 import type { Store } from './store.ts';
 import { sealedKind } from './wrapkinds.ts';
 import type { WrapKind } from './wraps.ts';
@@ -164,7 +165,7 @@ describe('a world that fails', () => {
     const kind: WrapKind = {
       ...sealedKind('flaky', pool),
       async rewrap(rows, from, to) {
-        if (failures-- > 0) throw new (await import('./fault.ts')).Fault({ code: 'worker_failed', job: 'rewrap' });
+        if (failures-- > 0) throw new Fault({ code: 'worker_failed', job: 'rewrap' });
         return sealedKind('flaky', pool).rewrap(rows, from, to);
       },
     };
