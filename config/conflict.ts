@@ -148,9 +148,7 @@ export function conflicts(config: Config): Spot[][] {
     anchor(config),
     socket(resolve(config.daemon.state_dir, config.api.socket), 'api.socket', 'daemon.state_dir'),
     platforms(config),
-    asksDstack(config)
-      ? socket(resolve(config.attestation.dstack_socket), 'attestation.dstack_socket')
-      : [],
+    asksDstack(config) ? socket(resolve(config.attestation.dstack_socket), 'attestation.dstack_socket') : [],
     config.keys.source === 'dstack' ? socket(resolve(config.keys.dstack_socket), 'keys.dstack_socket') : [],
   ].filter((spots) => spots.length > 0);
 }

@@ -174,6 +174,21 @@ const mistakes: [name: string, text: string, ...starts: string[]][] = [
     'own.toml:1:22 daemon.environment = "production": expected development while keys.source = "simulator"',
   ],
   [
+    'production with a simulator beside hardware',
+    'daemon.environment = "production"\nkeys.source = "credential"\nattestation = { primary = "tsm", redundancy = "simulator" }',
+    'own.toml:1:22 daemon.environment = "production": expected development while attestation.redundancy = "simulator"',
+  ],
+  [
+    'one platform as two',
+    '[attestation]\nredundancy = "simulator"',
+    'own.toml:2:14 attestation.redundancy = "simulator": expected another platform than attestation.primary = "simulator"',
+  ],
+  [
+    'a socket of dstack whose path the kernel would cut',
+    `[attestation]\nprimary = "dstack"\ndstack_socket = "/${'s'.repeat(103)}"`,
+    'own.toml:3:17 attestation.dstack_socket = "/sss',
+  ],
+  [
     'the lower of two, which the file sets',
     'sequencer.batch_size = 51',
     'own.toml:1:24 sequencer.batch_size = 51: expected at most sequencer.max_transactions_per_batch = 50',

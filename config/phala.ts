@@ -118,7 +118,8 @@ const SIGNATURES_NOT =
   'the signatures are always ML-DSA-87 and SLH-DSA-SHA2-256s (the upstream says SLH-DSA-256s), no more and no fewer';
 const KEM = 'envelopes are opened under X-Wing, which is ML-KEM-768 and X25519';
 const KEM_NOT = 'the KEM is always X-Wing (ML-KEM-768 and X25519); ML-KEM-1024 and HQC are not in it';
-const PLATFORM = 'only the simulator is in this version (attestation.primary), and no hardware vouches for it';
+const PLATFORM =
+  'attestation.primary says by which way to ask the platform (tsm, sgx, dstack or simulator), and the quote itself of what type it is';
 const NETWORK = 'this version speaks to no Phala network; chain.chain_id names the chain';
 const ONE = 'replication over several workers is not in this version, and [workers] sets threads';
 const CONTRACT = 'the daemon deploys no contract, and anchoring on a chain is not in this version';

@@ -5,6 +5,9 @@ import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { canonicalEventLog, replay } from '../actors/eventlog.ts';
+import { readQuote } from '../actors/intelquote.ts';
+import { reportField } from '../actors/tdx.ts';
 import { type Agent, startAgent, type Trouble } from './demo/agent.ts';
 import { deriveV0, makeAppKeys } from './demo/appkeys.ts';
 import { GuestAgent } from './dstack.ts';
@@ -141,6 +144,59 @@ describe('a guest agent that fails', () => {
     const { message } = await fault(ask(new GuestAgent({ socket: path, timeout_ms: TIMEOUT_MS })));
     expect(message).toContain('its answer is not HTTP');
     server.close();
+  });
+});
+
+describe('a quote', () => {
+  const data = new Uint8Array(64).map((_, i) => 255 - i);
+  const quote = () => guest.quote(data);
+
+  it('is over the bytes that were asked for, not over their text, with a log that leads to its registers', async () => {
+    const asked: unknown[] = [];
+    agent.alter((_method, answer, request) => {
+      asked.push(request.report_data);
+      return answer;
+    });
+    const { quote: bytes, event_log } = await quote();
+    expect(asked).toEqual([data.toHex()]);
+    const { report } = readQuote(bytes);
+    expect(reportField(report, 'report_data')).toEqual(data);
+    expect(replay(canonicalEventLog(event_log)).registers[3]).toEqual(reportField(report, 'rtmr3'));
+  });
+
+  it.each(failures)('fails by %s', async (trouble, says) => {
+    agent.misbehave(trouble);
+    const { message, detail } = await fault(quote());
+    // What the agent itself says of GetKey, it says whatever it is asked for.
+    expect(message.replaceAll('GetQuote', 'GetKey')).toMatch(says);
+    expect(detail).toMatchObject({ code: 'guest_agent_failed', method: 'GetQuote', path: agent.socket });
+    agent.misbehave(undefined);
+    expect((await quote()).quote.length).toBeGreaterThan(4_000);
+  });
+
+  it('that never comes ends at the deadline', async () => {
+    agent.misbehave('hang');
+    expect((await fault(quote())).detail).toMatchObject({ code: 'guest_agent_timeout', method: 'GetQuote' });
+  });
+
+  const wrong: [what: string, change: (answer: Record<string, unknown>) => Record<string, unknown>][] = [
+    ['for other report data', (answer) => ({ ...answer, report_data: '00'.repeat(64) })],
+    ['for report data that is cut', (answer) => ({ ...answer, report_data: '00' })],
+    ['without a quote', ({ quote: _, ...answer }) => answer],
+    ['with an empty quote', (answer) => ({ ...answer, quote: '' })],
+    ['with a quote that is not hex', (answer) => ({ ...answer, quote: 'zz' })],
+    ['with a quote that is too large', (answer) => ({ ...answer, quote: '00'.repeat(32_769) })],
+    ['without an event log', ({ event_log: _, ...answer }) => answer],
+    ['with an event log that is too large', (answer) => ({ ...answer, event_log: ' '.repeat(1_048_577) })],
+  ];
+  it.each(wrong)('%s is none', async (_, change) => {
+    agent.alter((_method, answer) => change(answer));
+    expect((await fault(quote())).detail).toMatchObject({ code: 'guest_agent_failed', method: 'GetQuote' });
+  });
+
+  it('without an echo, as early agents give it, is one', async () => {
+    agent.alter((_method, { report_data: _, ...answer }) => answer);
+    expect((await quote()).event_log).toContain('compose-hash');
   });
 });
 

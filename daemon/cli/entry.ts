@@ -81,6 +81,18 @@ const LINES: Readonly<Record<string, (data: unknown) => string | undefined>> = {
     z.object({ seed: z.int(), round: z.int(), reason: z.string() }),
     ({ seed, round, reason }) => `simulated  seed ${seed} ${reason} after ${round} rounds`,
   ),
+  attestation_changed: line(
+    z.object({
+      role: z.string(),
+      provider: z.string().optional(),
+      state: z.string().optional(),
+      enabled: z.boolean().optional(),
+    }),
+    ({ role, provider, state, enabled }) =>
+      enabled === undefined
+        ? `attesting  ${provider} (${role}) ${state === 'failing' ? 'fails' : 'works again'}`
+        : `attesting  ${role} turned ${enabled ? 'on' : 'off'}`,
+  ),
   rotation_executed: line(
     z.object({ from_epoch: z.int().nullable(), to_epoch: z.int(), reason: z.string() }),
     ({ from_epoch, to_epoch, reason }) =>

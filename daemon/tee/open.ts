@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { ATTESTATION_PROVIDERS, Config } from '../../config/schema.ts';
 import type { Pool } from '../../workers/pool.ts';
 import type { Role } from '../attester.ts';
+import { Fault } from '../fault.ts';
 import { type Devices, devices as systemDevices } from './device.ts';
 import { Platform, type PlatformModules, type PlatformState } from './platform.ts';
 import type { QuoteProvider } from './provider.ts';
@@ -24,6 +25,8 @@ export interface OpenOptions {
   readonly onChange?: (role: Role, state: PlatformState, before: PlatformState['state']) => void;
   /** Default: the system's. */
   readonly devices?: Devices;
+  /** DSTACK_SIMULATOR_ENDPOINT is read. Default: the process's own. */
+  readonly environment?: Readonly<Record<string, string | undefined>>;
 }
 
 export interface Platforms {
@@ -36,7 +39,7 @@ interface Opened {
   readonly policy: PlatformModules['policy'];
 }
 
-/** @throws {Fault} `quote_failed` when the simulator's folder is damaged */
+/** @throws {Fault} `quote_failed` when the simulator's folder is damaged, `simulator_endpoint` where that would stand in for dstack */
 export async function openPlatforms(options: OpenOptions): Promise<Platforms> {
   const { primary, redundancy } = options.config.attestation;
   return {
@@ -79,6 +82,11 @@ const OPENERS: Record<ProviderKind, (options: OpenOptions) => Promise<Opened>> =
     return hardware(options, sgxProvider({ sgx_path, devices, publish: publisher('sgx', options.collateral) }));
   },
   async dstack(options) {
+    // The SDK would take it over any socket.
+    const { environment = process.env } = options;
+    if (environment.DSTACK_SIMULATOR_ENDPOINT) {
+      throw new Fault({ code: 'simulator_endpoint', reason: 'dstack attests here' });
+    }
     const [{ dstackProvider }, { GuestAgent }] = await Promise.all([import('./dstack.ts'), import('../dstack.ts')]);
     const { dstack_socket: socket, quote_timeout_ms: timeout_ms } = options.config.attestation;
     const agent = new GuestAgent({ socket, timeout_ms });
