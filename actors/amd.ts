@@ -11,10 +11,12 @@ import {
   readHardwareId,
   type TcbVersion,
 } from './amdchain.ts';
-import { Refused, refuse } from './check.ts';
+import { Refused, refuse, requireCollateral } from './check.ts';
 import { equal, hex } from './encoding.ts';
 import type { Evidence, EvidencePolicy, Genuine } from './evidence.ts';
 import { isSnpSigned, readSnpReport, type SnpField, snpField, snpNumber } from './snp.ts';
+
+const MISSING = 'a report needs the certificates of its chip';
 
 /** What the status of a report says, whatever its versions: there is nobody to rate them. */
 export const UNRATED = 'Unrated';
@@ -32,7 +34,7 @@ export function judgeSnp(
   isTrusted: (root: Uint8Array) => boolean,
 ): Genuine {
   const report = refuse('quote_malformed', 'report', () => readSnpReport(evidence.quote));
-  const collateral = readCollateral(evidence.collateral);
+  const collateral = requireCollateral(AmdCollateral, evidence.collateral, MISSING);
   const crl = policy.amd_crl ?? 'required';
   const chain = checkAmdChain(collateral, { isTrusted, now_ms: policy.now_ms, crl });
   requirePlatform(report, chain);
@@ -62,14 +64,6 @@ export function judgeSnp(
     issued_ms: chain.issued_ms,
     not_after_ms: chain.not_after_ms,
   };
-}
-
-function readCollateral(collateral: unknown): AmdCollateral {
-  if (collateral === null) throw new Refused('collateral_missing', 'a report needs the certificates of its chip');
-  const parsed = AmdCollateral.safeParse(collateral);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw new Refused('collateral_malformed', `collateral.${issue?.path.join('.')}: ${issue?.message}`);
 }
 
 function requirePlatform(report: Uint8Array, chain: AmdChain): void {

@@ -4,7 +4,7 @@
 // signed (RSA-PSS), in date and in its role under one trusted root, and the list is authentic, in date and clear of them.
 import { z } from 'zod';
 import { readPem, writePem } from './certificate.ts';
-import { Refused, refuse } from './check.ts';
+import { Refused, refuse, requireInDate } from './check.ts';
 import { expectTag, readElement, readElements, readInteger, TAG } from './der.ts';
 import { equal } from './encoding.ts';
 import { isPssSigned, type RsaKey } from './rsa.ts';
@@ -143,12 +143,6 @@ function rolesOf([leaf, issuer, root]: readonly [CertificateFrame, CertificateFr
 function requireIssued(certificate: CertificateFrame, issuer: CertificateFrame): void {
   if (!equal(certificate.issuer, issuer.subject) || !isSignedBy(certificate, issuer)) {
     throw new Refused('chain_invalid', `${certificate.commonName} was not issued by ${issuer.commonName}`);
-  }
-}
-
-function requireInDate({ commonName, not_before_ms, not_after_ms }: CertificateFrame, now_ms: number): void {
-  if (now_ms < not_before_ms || now_ms > not_after_ms) {
-    throw new Refused('certificate_expired', `${commonName} is not valid at ${new Date(now_ms).toISOString()}`);
   }
 }
 

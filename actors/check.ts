@@ -3,6 +3,8 @@
 // `aegisd verify-quote` prints the checks one by one. Promises: every code belongs to one check, and when a check fails,
 // all those before it have held. Codes are stable: scripts may depend on them.
 
+import type { z } from 'zod';
+
 interface Check {
   /** For people: what holds once the check has passed. */
   readonly says: string;
@@ -95,5 +97,27 @@ export function refuse<T>(code: EvidenceCode, where: string, read: () => T): T {
   } catch (cause) {
     if (cause instanceof Refused) throw cause;
     throw new Refused(code, `${where}: ${cause instanceof Error ? cause.message : 'unreadable'}`);
+  }
+}
+
+/** Collateral of whichever maker. @throws {Refused} collateral_missing with this sentence, collateral_malformed with the field */
+export function requireCollateral<T extends z.ZodType>(schema: T, collateral: unknown, missing: string): z.output<T> {
+  if (collateral === null) throw new Refused('collateral_missing', missing);
+  const parsed = schema.safeParse(collateral);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  throw new Refused('collateral_malformed', `collateral.${issue?.path.join('.')}: ${issue?.message}`);
+}
+
+interface Dated {
+  readonly commonName: string;
+  readonly not_before_ms: number;
+  readonly not_after_ms: number;
+}
+
+/** @throws {Refused} certificate_expired */
+export function requireInDate({ commonName, not_before_ms, not_after_ms }: Dated, now_ms: number): void {
+  if (now_ms < not_before_ms || now_ms > not_after_ms) {
+    throw new Refused('certificate_expired', `${commonName} is not valid at ${new Date(now_ms).toISOString()}`);
   }
 }

@@ -19,7 +19,7 @@ import {
   requireLowS,
   writePem,
 } from './certificate.ts';
-import { Refused, refuse } from './check.ts';
+import { Refused, refuse, requireInDate } from './check.ts';
 import { equal } from './encoding.ts';
 
 const Hex = z.string().regex(/^(?:[0-9a-f]{2})*$/, 'expected lower-case hex');
@@ -208,12 +208,6 @@ function requireRole(certificate: Certificate, role: string, where: string, alte
 function requireIssued(certificate: Certificate, issuer: Certificate): void {
   if (!isIssuedBy(certificate, issuer)) {
     throw new Refused('chain_invalid', `${certificate.commonName} was not issued by ${issuer.commonName}`);
-  }
-}
-
-function requireInDate({ commonName, not_before_ms, not_after_ms }: Certificate, now_ms: number): void {
-  if (now_ms < not_before_ms || now_ms > not_after_ms) {
-    throw new Refused('certificate_expired', `${commonName} is not valid at ${new Date(now_ms).toISOString()}`);
   }
 }
 

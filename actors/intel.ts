@@ -4,7 +4,7 @@
 import { extractCerts } from '@phala/dcap-qvl/src/utils.js';
 import { QuoteVerifier } from '@phala/dcap-qvl/src/verify.js';
 import { type Certificate, readChain, writePem } from './certificate.ts';
-import { type EvidenceCode, Refused, refuse } from './check.ts';
+import { type EvidenceCode, Refused, refuse, requireCollateral } from './check.ts';
 import { Collateral, checkCollateral, type TdxTcbInfo } from './collateral.ts';
 import { equal, hex } from './encoding.ts';
 import type { Evidence, EvidencePolicy, Genuine } from './evidence.ts';
@@ -26,7 +26,7 @@ export function judgeIntel(
   if (tee !== evidence.quote_type) {
     throw new Refused('quote_malformed', `a quote of ${tee} where one of ${evidence.quote_type} belongs`);
   }
-  const collateral = readCollateral(evidence.collateral, tee);
+  const collateral = requireCollateral(Collateral, evidence.collateral, `a quote of ${tee} needs collateral`);
   const checked = checkCollateral(collateral, readPckChain(quote), { tee, isTrusted, now_ms });
   // dcap-qvl has the same words for it and for an enclave in debug mode.
   if ((enclaveField(quote.qe_report, 'attributes')[0]! & ENCLAVE.debug) !== 0) {
@@ -38,14 +38,6 @@ export function judgeIntel(
   const found = tee === 'TDX' ? readGuest(quote.report) : readEnclave(quote.report);
   const { root, ppid, issued_ms, not_after_ms } = checked;
   return { status, rated: true, advisory_ids, ...found, root, platform_id: hex(ppid), issued_ms, not_after_ms };
-}
-
-function readCollateral(collateral: unknown, tee: string): Collateral {
-  if (collateral === null) throw new Refused('collateral_missing', `a quote of ${tee} needs collateral`);
-  const parsed = Collateral.safeParse(collateral);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0];
-  throw new Refused('collateral_malformed', `collateral.${issue?.path.join('.')}: ${issue?.message}`);
 }
 
 /**

@@ -11,9 +11,10 @@ import { readPem, writePem } from '../actors/certificate.ts';
 import type { Collateral } from '../actors/collateral.ts';
 import { verifyEvidence } from '../actors/evidence.ts';
 import { type AmdPki, makeAmdPki, makeSgxCollateral, makeSgxQuote, makeSnp } from '../test/platforms.ts';
-import { type Bare, type CollateralOptions, collateralSource } from './collateral.ts';
+import { type CollateralOptions, collateralSource } from './collateral.ts';
 import { makePki } from './tee/pki.ts';
 import type { CertificateTable } from './tee/provider.ts';
+import type { Bare } from './tee/publish.ts';
 import { makeCollateral, makeQuote } from './tee/tdx.ts';
 
 const NOW_MS = Date.UTC(2026, 5, 1);

@@ -13,19 +13,8 @@ import { snpField } from '../actors/snp.ts';
 import { readCertificateFrame, readListFrame } from '../actors/x509.ts';
 import { Fault } from './fault.ts';
 import type { CertificateTable, Evidence } from './tee/provider.ts';
+import type { Bare, CollateralSource } from './tee/publish.ts';
 import { fetchAmd, fetchIntel, intelPlatform, type VendorOptions } from './vendors.ts';
-
-/** A quote that wants its collateral. */
-export interface Bare {
-  readonly quote_type: Evidence['quote_type'];
-  /** Canonical. */
-  readonly quote: Uint8Array;
-  /** What the host put beside an SEV-SNP report; unverified. */
-  readonly certificates: CertificateTable;
-}
-
-/** @throws {Fault} `quote_failed` when there is none for this quote */
-export type CollateralSource = (bare: Bare) => Promise<Evidence['collateral']>;
 
 export interface CollateralOptions extends VendorOptions {
   /** Filled by the operator with files `<key>.json`; empty: none. */
