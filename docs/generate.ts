@@ -14,6 +14,8 @@ import { guide } from '../daemon/api/guide.ts';
 import { cliGuide } from '../daemon/cli/guide.ts';
 import { errorsPage } from './errors.ts';
 import { exampleSection } from './example/section.ts';
+import { riskPage } from './riskpage.ts';
+import { countPlot, decayPlot, noisePlot, simulationPlot } from './riskplots.ts';
 import { verificationPage } from './verification.ts';
 
 /** A generated file, by its path from the root of the repository. */
@@ -38,6 +40,11 @@ export const PARTS: readonly Part[] = [
   { file: 'docs/api.md', text: guide },
   { file: 'docs/errors.md', text: errorsPage },
   { file: 'docs/cli.md', text: cliGuide },
+  { file: 'docs/risk.md', text: riskPage },
+  { file: 'docs/risk/count.svg', text: countPlot },
+  { file: 'docs/risk/decay.svg', text: decayPlot },
+  { file: 'docs/risk/noise.svg', text: noisePlot },
+  { file: 'docs/risk/simulation.svg', text: simulationPlot },
   { file: 'docs/verification.md', text: verificationPage },
 ];
 
