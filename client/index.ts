@@ -4,6 +4,7 @@
  * - `fetchKeyset` gets the enclave's public keys and verifies the quote that binds them.
  * - `encryptEnvelope` encrypts a signed transaction to them.
  * - `submit` sends it and checks the receipt; `checkReceipt` checks one that was kept.
+ * - `submitTransaction` does both over a rotation of keys; `fetchSuccessor` verifies the keyset that came after a kept one.
  * - `confirmTransaction` waits for its batch and verifies that. Its parts are `followTransaction`, `fetchBatch`, `verifyBatch`.
  * - `verifyInclusion` and `verifyConsistency` hold the log together over time, `verifyHead` judges a head that travels alone,
  *   and an `Auditor` follows every entry.
@@ -63,6 +64,13 @@ export {
 export { orThrow, type Refused, RefusedError } from './outcome.ts';
 export { DEFAULT_POLICY, VerificationPolicy, type VerificationPolicyInput } from './policy.ts';
 export { checkReceipt, envelopeIdOf, RECEIPT_CODES, type ReceiptCode } from './receipt.ts';
+export {
+  fetchSuccessor,
+  SUCCESSION_CODES,
+  type SubmissionFollowed,
+  type SuccessionCode,
+  submitTransaction,
+} from './rotation.ts';
 export { encryptEnvelope, type SealRequest } from './seal.ts';
 export {
   type Confirmation,

@@ -36,7 +36,7 @@ export interface Submission {
  * Submits one envelope. When it resolves with `ok`, the enclave has signed that the envelope is durable and by which height
  * it will be ordered. Sending the same envelope again is harmless, also after a timeout: it gets its first receipt.
  *
- * @param options.keyset  verified (`fetchKeyset`), of the active epoch
+ * @param options.keyset  verified (`fetchKeyset`), of the active epoch; `submitTransaction` follows one that has passed
  */
 export async function submit(
   url: string | URL,

@@ -9,6 +9,7 @@ import type { Keyset } from '../../actors/keyset.ts';
 import { REFUSALS } from '../../actors/refusal.ts';
 import { checkReceipt } from '../../client/receipt.ts';
 import { encryptEnvelope } from '../../client/seal.ts';
+import type { VerifiedKeyset } from '../../client/trust.ts';
 import { type Connection, connect, RequestError } from './connection.ts';
 import { reportUsage, UsageError } from './file.ts';
 import { attestedKeyset } from './keyset.ts';
@@ -37,12 +38,10 @@ export async function send(transaction: string | undefined, options: Options): P
   }
   const connection = connect(options);
   try {
-    const { keyset, notes } = await attestedKeyset(connection, options.policy);
-    const raw = transaction === undefined ? await sample(keyset.chain_id) : await read(transaction);
-    const envelope = await encrypt(keyset, raw, options);
-    const admitted = await connection.post('/transactions', envelope, Admitted);
-    const receipt = checkReceipt(admitted.receipt, keyset, envelope);
-    if (!receipt.ok) throw new RequestError(receipt.code, `the receipt is not genuine: ${receipt.message}`);
+    const first = await attestedKeyset(connection, options.policy);
+    const { chain_id } = first.keyset;
+    const raw = transaction === undefined ? await sample(chain_id) : await read(transaction);
+    const { admitted, notes } = await submit(connection, first, raw, options);
     const say = (text: string) => options.json !== true && process.stdout.write(`${text}\n`);
     for (const note of notes) say(`keyset    ${note}`);
     say(`admitted  ${admitted.envelope_id}, in a batch by height ${admitted.receipt.order_by_height}`);
@@ -68,6 +67,29 @@ export async function send(transaction: string | undefined, options: Options): P
     process.stderr.write(`${connection.where}: ${error.message}\n`);
     return EXIT.refused;
   }
+}
+
+/** Keys may rotate between two requests: then it goes on with the keyset that is active now, once. @throws {RequestError} */
+async function submit(connection: Connection, first: VerifiedKeyset, raw: Uint8Array, options: Options) {
+  let current = first;
+  const renew = async () => {
+    current = await attestedKeyset(connection, options.policy);
+    if (current.keyset.log_id === first.keyset.log_id && current.keyset.epoch > first.keyset.epoch) return;
+    throw new RequestError('epoch_not_accepted', 'the daemon refuses its own active keyset');
+  };
+  const post = (envelope: Envelope) => connection.post('/transactions', envelope, Admitted);
+  let envelope = await encrypt(first.keyset, raw, options);
+  const admitted = await post(envelope).catch(async (error: unknown) => {
+    if (!(error instanceof RequestError && error.code === 'epoch_not_accepted')) throw error;
+    await renew();
+    envelope = await encrypt(current.keyset, raw, options);
+    return post(envelope);
+  });
+  // Admitted in the grace of its epoch: the one after it signs the receipt.
+  if (admitted.receipt.epoch > current.keyset.epoch) await renew();
+  const receipt = checkReceipt(admitted.receipt, current.keyset, envelope);
+  if (!receipt.ok) throw new RequestError(receipt.code, `the receipt is not genuine: ${receipt.message}`);
+  return { admitted, notes: current.notes };
 }
 
 /** @throws {SyntaxError} when the enclave would refuse it, or an option is wrong */

@@ -26,16 +26,18 @@ describe('aegisd start', () => {
     expect(readdirSync(folder)).toEqual(['own.toml']);
   });
 
-  it('lives through signals that it does nothing on, and ends on SIGTERM', async () => {
+  it('lives through signals that it does nothing on, rotates on SIGUSR1, and ends on SIGTERM', async () => {
     const child = spawn(process.execPath, [MAIN, 'start', '--json', '--config', config], { stdio: 'pipe' });
     const ended = once(child, 'exit');
     try {
       const said = new Lines(child.stderr);
       await once(child.stdout, 'data');
-      for (const signal of ['SIGHUP', 'SIGUSR2', 'SIGUSR1'] as const) {
+      for (const signal of ['SIGHUP', 'SIGUSR2'] as const) {
         child.kill(signal);
         await said.line((line) => line.includes(signal));
       }
+      child.kill('SIGUSR1');
+      await said.line((line) => line.includes('the next epoch of keys is announced'));
       child.kill('SIGTERM');
       expect(await ended).toEqual([0, null]);
       expect(said.text).not.toContain('Debugger listening');
