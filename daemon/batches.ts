@@ -4,9 +4,30 @@ import type { BatchFile, BatchTransaction } from '../actors/batch.ts';
 import { timestamp } from '../actors/encoding.ts';
 import { BATCH } from './batching.ts';
 import { inclusionProof } from './log.ts';
-import { type BatchRecord, batchRecord, envelopeRecord, keysetRecord, meta, sealOver } from './records.ts';
+import {
+  type BatchRecord,
+  batchRecord,
+  type EnvelopeRecord,
+  envelopeRecord,
+  keysetRecord,
+  meta,
+  sealOver,
+} from './records.ts';
 import { machineId } from './runtime.ts';
 import type { Reader } from './store.ts';
+
+/** What became of an envelope. */
+export type Outcome =
+  | { readonly status: 'pending' }
+  | { readonly status: 'ordered'; readonly height: number }
+  | {
+      readonly status: 'sequenced';
+      readonly height: number;
+      readonly index: number;
+      readonly tx_hash: string;
+      readonly sender: string;
+    }
+  | { readonly status: 'refused'; readonly height: number; readonly code: number };
 
 /** `signed` or `sealed`; undefined below that and above the newest height. */
 export function batchFile(reader: Reader, height: number): BatchFile | undefined {
@@ -39,6 +60,21 @@ export function recentBatches(reader: Reader, count: number): BatchFile[] {
   const { signed } = meta(reader, 'heights');
   const heights = Array.from({ length: Math.min(count, signed) }, (_, i) => signed - 1 - i);
   return heights.map((height) => batchFile(reader, height)!);
+}
+
+/** Written nowhere of its own: an envelope's place in an order is kept, and the batch tells the rest. */
+export function outcomeOf(reader: Reader, { receipt: { envelope_id } }: EnvelopeRecord): Outcome {
+  const place = reader.get('ordered', envelope_id);
+  if (place === undefined) return { status: 'pending' };
+  const { height } = place;
+  const { header, order, opened, execution, refused } = batchRecord(reader, height);
+  if (header === null) return { status: 'ordered', height };
+  const code = refused.find((refusal) => refusal.envelope_id === envelope_id)?.code;
+  if (code !== undefined) return { status: 'refused', height, code };
+  const index = execution.findIndex((order_index) => order[order_index]!.envelope_id === envelope_id);
+  const transaction = opened[execution[index]!];
+  if (!transaction?.ok) throw new Error('what a batch took in was opened or refused');
+  return { status: 'sequenced', height, index, tx_hash: transaction.tx_hash, sender: transaction.sender };
 }
 
 export function isSealed(reader: Reader, height: number): boolean {

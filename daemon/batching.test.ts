@@ -14,6 +14,7 @@ import { memoryStore } from '../test/memory.ts';
 import { seeded } from '../test/seed.ts';
 import type { OpenOutcome, OpenTask } from '../workers/open.ts';
 import { WorkerError } from '../workers/pool.ts';
+import { outcomeOf } from './batches.ts';
 import { cut, settleOpened, settleSigned } from './batching.ts';
 import { Cutter, type CutterOptions } from './cutter.ts';
 import { EPOCH } from './epoch.ts';
@@ -186,8 +187,8 @@ function judge(store: Store, receipts: ReadonlyMap<string, Receipt>): void {
       places.set(envelope_id, height);
     }
     for (const index of record.execution) {
-      const { outcome } = envelopeRecord(store, record.order[index]!.envelope_id)!;
-      expect(outcome).toMatchObject({ status: 'sequenced', height });
+      const envelope = envelopeRecord(store, record.order[index]!.envelope_id)!;
+      expect(outcomeOf(store, envelope)).toMatchObject({ status: 'sequenced', height });
     }
     expect(record.execution.length + record.refused.length).toBe(record.order.length);
   }
@@ -231,7 +232,7 @@ describe('a batch', () => {
     runtime.start((['open', 'sign'] as const).map((kind) => ({ kind, ...idle })));
     const taken = await runtime.commit((step) => {
       for (const { envelope_id } of pending) {
-        step.put('envelopes', envelope_id, { asset_refs: [], outcome: { status: 'pending' } });
+        step.put('envelopes', envelope_id, { asset_refs: [] });
       }
       return cut(step, queue, policy, 0);
     });

@@ -25,8 +25,6 @@ import { joined, type Opened, police } from './policing.ts';
 import {
   type BatchRecord,
   batchRecord,
-  type EnvelopeRecord,
-  envelopeRecord,
   keysetRecord,
   type Meta,
   meta,
@@ -115,7 +113,7 @@ function commitOrder(step: Step, record: BatchRecord, taken: readonly Pending[],
   }));
   for (const { envelope_id, admission_sequence } of taken) {
     step.remove('pending', admission_sequence);
-    putOutcome(step, envelope_id, { status: 'ordered', height: record.height });
+    step.put('ordered', envelope_id, { height: record.height });
   }
   const mempool = meta(step, 'mempool');
   putMeta(step, 'mempool', { ...mempool, count: mempool.count - taken.length });
@@ -231,11 +229,9 @@ function complete(step: Step, record: BatchRecord, log: Meta['genesis']): void {
   };
   const digest = hex(batchDigest(header));
 
-  transactions.forEach(({ envelope_id, tx_hash, sender }, index) => {
+  transactions.forEach(({ envelope_id, tx_hash }, index) => {
     step.put('hashes', tx_hash, { height, index, envelope_id });
-    putOutcome(step, envelope_id, { status: 'sequenced', height, index, tx_hash, sender });
   });
-  for (const { envelope_id, code } of refused) putOutcome(step, envelope_id, { status: 'refused', height, code });
   const execution = transactions.map(({ order_index }) => order_index);
   step.put('batches', height, { ...record, header, digest, execution, refused });
   step.put('batch_ids', digest, { height });
@@ -270,10 +266,4 @@ export function settleSigned(
   const { execution, refused, digest, epoch } = record;
   const entry = { height, batch_id: digest, leaf_index, epoch, tx_count: execution.length, refused };
   step.journal('batch_created', entry, now_ms);
-}
-
-function putOutcome(step: Step, envelope_id: string, outcome: EnvelopeRecord['outcome']): void {
-  const record = envelopeRecord(step, envelope_id);
-  assert(record !== undefined, 'what is ordered was admitted');
-  step.put('envelopes', envelope_id, { ...record, outcome });
 }

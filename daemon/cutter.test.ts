@@ -56,7 +56,7 @@ beforeEach(async () => {
     putMeta(step, 'mempool', { count: 20, next_sequence: 20 });
     for (let n = 0; n < 20; n++) {
       step.put('pending', n, pending(n));
-      step.put('envelopes', pending(n).envelope_id, { outcome: { status: 'pending' } });
+      step.put('envelopes', pending(n).envelope_id, {});
     }
   });
   disk.asked = 0;

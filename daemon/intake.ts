@@ -191,6 +191,5 @@ function recordOf(envelope: Envelope, ciphertext_sha512: string, receipt: Receip
     requires_migration: envelope.requires_migration,
     ciphertext_sha512,
     receipt,
-    outcome: { status: 'pending' },
   };
 }

@@ -111,7 +111,7 @@ export const riskNow = (reader: Reader, time_ms: number): RiskAssessment =>
 export const totals = (reader: Reader): Meta['totals'] =>
   (reader.get('meta', 'totals') as Meta['totals'] | undefined) ?? { sequenced: 0, refused: {} };
 
-/** `envelopes`: an admitted envelope, less its ciphertext, and what became of it. */
+/** `envelopes`: an admitted envelope, less its ciphertext. What became of it: `outcomeOf` in batches.ts. */
 export interface EnvelopeRecord {
   readonly tx_id: string | null;
   readonly scheme: Scheme;
@@ -122,20 +122,7 @@ export interface EnvelopeRecord {
   readonly requires_migration: boolean;
   readonly ciphertext_sha512: string;
   readonly receipt: Receipt;
-  readonly outcome: Outcome;
 }
-
-export type Outcome =
-  | { readonly status: 'pending' }
-  | { readonly status: 'ordered'; readonly height: number }
-  | {
-      readonly status: 'sequenced';
-      readonly height: number;
-      readonly index: number;
-      readonly tx_hash: string;
-      readonly sender: string;
-    }
-  | { readonly status: 'refused'; readonly height: number; readonly code: number };
 
 export const envelopeRecord = (reader: Reader, envelope_id: string): EnvelopeRecord | undefined =>
   reader.get('envelopes', envelope_id) as EnvelopeRecord | undefined;

@@ -9,6 +9,7 @@ import type { Envelope } from '../actors/envelope.ts';
 import { DEFAULT_POLICY } from '../client/policy.ts';
 import { verifyBatch } from '../client/verify.ts';
 import { enveloped, forged, journaled, type Overrides, quiet, settings, signed } from '../test/house.ts';
+import { outcomeOf } from './batches.ts';
 import { envelopeRecord } from './records.ts';
 import { createSequencer, type Sequencer, type SequencerOptions } from './sequencer.ts';
 
@@ -122,7 +123,11 @@ describe('the main path', () => {
       'unopenable',
       'replayed',
     ]);
-    expect(envelopeRecord(sequencer.store, ids[2]!)!.outcome).toEqual({ status: 'refused', height, code: 6 });
+    expect(outcomeOf(sequencer.store, envelopeRecord(sequencer.store, ids[2]!)!)).toEqual({
+      status: 'refused',
+      height,
+      code: 6,
+    });
   });
 });
 

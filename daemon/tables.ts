@@ -26,6 +26,7 @@ export type Rows = {
   pending: [admission_sequence: number, value: Json];
   envelopes: [envelope_id: string, value: Json];
   ciphertexts: [envelope_id: string, value: Uint8Array];
+  ordered: [envelope_id: string, value: { height: number }];
   hashes: [tx_hash: string, value: { height: number; index: number; envelope_id: string }];
   batches: [height: number, value: Json];
   batch_ids: [batch_id: string, value: { height: number }];
@@ -147,10 +148,12 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   meta: { key: text, value: 'json' },
   // admission_sequence → the envelope's metadata, while it waits to be ordered
   pending: { key: uint, value: 'json' },
-  // envelope_id → status record
+  // envelope_id → what was admitted, and its receipt
   envelopes: { key: hexOf(32), value: 'json' },
   // envelope_id → encrypted_data as admitted
   ciphertexts: { key: hexOf(32), value: 'bytes' },
+  // envelope_id → the batch in whose order it is
+  ordered: { key: hexOf(32), value: 'json' },
   // transaction hash → where it was sequenced; kept for ever
   hashes: { key: hexOf(32), value: 'json' },
   // height → batch record

@@ -8,6 +8,7 @@ import type { Refusal } from '../../actors/refusal.ts';
 import { encryptEnvelope } from '../../client/seal.ts';
 import { type House, openHouse } from '../../test/house.ts';
 import { countsAgree } from '../assets.ts';
+import { outcomeOf } from '../batches.ts';
 import { envelopeRecord } from '../records.ts';
 
 const TOKEN = '0x1111111111111111111111111111111111111111';
@@ -211,7 +212,7 @@ describe('policing in the pipeline', () => {
       dirty: 'calldata_malformed',
     };
     for (const [name, id] of Object.entries(ids)) expect([name, reasons[id]]).toEqual([name, expected[name as 'fine']]);
-    expect(envelopeRecord(store, ids.fine)!.outcome.status).toBe('sequenced');
+    expect(outcomeOf(store, envelopeRecord(store, ids.fine)!).status).toBe('sequenced');
     const { policy_digest } = house.sequencer.getAssetProtection('token')!;
     expect(file.asset_protections).toEqual([
       { asset_id: 'token', asset_type: 'OnChainToken', migration_state: 'Active', policy_digest },

@@ -5,7 +5,7 @@ import { Admitted, AdmittedItem, TransactionStatus } from '../../actors/admissio
 import { Bytes32 } from '../../actors/encoding.ts';
 import { Envelope, type EnvelopeInput } from '../../actors/envelope.ts';
 import { refusalOf } from '../../actors/refusal.ts';
-import { isSealed } from '../batches.ts';
+import { isSealed, type Outcome, outcomeOf } from '../batches.ts';
 import { type EnvelopeRecord, envelopeRecord } from '../records.ts';
 import type { Sequencer } from '../sequencer.ts';
 import { peerOf } from './door.ts';
@@ -94,8 +94,8 @@ export function transactions(app: App, { sequencer, allowance }: Modules): void 
       const envelope_id = envelopeRecord(store, id) === undefined ? store.get('hashes', id)?.envelope_id : id;
       const record = envelope_id === undefined ? undefined : envelopeRecord(store, envelope_id);
       if (record === undefined) return refuse(reply, 'transaction_not_found');
-      const { outcome } = record;
-      return statusOf(record, outcome.status !== 'pending' && isSealed(store, outcome.height));
+      const outcome = outcomeOf(store, record);
+      return statusOf(record, outcome, outcome.status !== 'pending' && isSealed(store, outcome.height));
     },
   );
 }
@@ -119,7 +119,7 @@ async function submit(
   return problem(code, particulars);
 }
 
-function statusOf({ tx_id, receipt, outcome }: EnvelopeRecord, sealed: boolean): TransactionStatus {
+function statusOf({ tx_id, receipt }: EnvelopeRecord, outcome: Outcome, sealed: boolean): TransactionStatus {
   const { status, ...place } = outcome;
   const reason = outcome.status === 'refused' ? refusalOf(outcome.code) : undefined;
   return {
