@@ -1,6 +1,7 @@
 // The report of an SGX enclave (Intel SDM vol. 3D, REPORT structure up to REPORTDATA): the body of an SGX quote, and in every
 // quote of Intel's the report of the quoting enclave. intel.ts reads measurements with it; tests and the simulator write.
 import { ENCLAVE_REPORT_BYTES } from './intelquote.ts';
+import { fieldIn, fillIn } from './layout.ts';
 
 /** Offset and length. Integers are little-endian. */
 const FIELDS = {
@@ -21,17 +22,10 @@ const FIELDS = {
 export type EnclaveField = keyof typeof FIELDS;
 
 export function enclaveField(report: Uint8Array, field: EnclaveField): Uint8Array {
-  const [offset, length] = FIELDS[field];
-  return report.slice(offset, offset + length);
+  return fieldIn(FIELDS, report, field);
 }
 
 /** @throws {RangeError} when a value has another length than its field; fields left out are zero */
 export function writeEnclaveReport(fields: Partial<Record<EnclaveField, Uint8Array>>): Uint8Array {
-  const report = new Uint8Array(ENCLAVE_REPORT_BYTES);
-  for (const [field, value] of Object.entries(fields)) {
-    const [offset, length] = FIELDS[field as EnclaveField];
-    if (value.length !== length) throw new RangeError(`${field} takes ${length} bytes, not ${value.length}`);
-    report.set(value, offset);
-  }
-  return report;
+  return fillIn(FIELDS, new Uint8Array(ENCLAVE_REPORT_BYTES), fields);
 }

@@ -4,6 +4,7 @@
 import { p384 } from '@noble/curves/nist.js';
 import { sha384 } from '@noble/hashes/sha2.js';
 import { concat, equal, uintBytes } from './encoding.ts';
+import { fieldIn, fillIn } from './layout.ts';
 import { toUint } from './rlp.ts';
 
 export const SNP_REPORT_BYTES = 1_184;
@@ -45,8 +46,7 @@ const FIELDS = {
 export type SnpField = keyof typeof FIELDS;
 
 export function snpField(report: Uint8Array, field: SnpField): Uint8Array {
-  const [offset, length] = FIELDS[field];
-  return report.slice(offset, offset + length);
+  return fieldIn(FIELDS, report, field);
 }
 
 /** Of a field of up to 8 bytes. */
@@ -60,13 +60,7 @@ export function snpNumber(report: Uint8Array, field: SnpField): bigint {
  * @throws {RangeError} when a value has another length than its field; fields left out are zero
  */
 export function writeSnpBody(fields: Partial<Record<SnpField, Uint8Array>>): Uint8Array {
-  const body = new Uint8Array(SIGNED_BYTES);
-  for (const [field, value] of Object.entries(fields)) {
-    const [offset, length] = FIELDS[field as SnpField];
-    if (value.length !== length) throw new RangeError(`${field} takes ${length} bytes, not ${value.length}`);
-    body.set(value, offset);
-  }
-  return body;
+  return fillIn(FIELDS, new Uint8Array(SIGNED_BYTES), fields);
 }
 
 /** @param signature  r ‖ s, 96 bytes, big-endian */

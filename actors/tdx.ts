@@ -2,6 +2,7 @@
 // fields that TDX 1.5 adds at its end). intel.ts reads measurements with it, the simulator writes reports. The quote around
 // it is intelquote.ts's.
 import { TD_REPORT_10_BYTES, TD_REPORT_15_BYTES } from './intelquote.ts';
+import { fieldIn, fillIn } from './layout.ts';
 
 /** Offset and length inside the TD report (A.3.2). */
 const REPORT = {
@@ -31,8 +32,7 @@ export type ReportField = keyof typeof FIELDS;
 
 /** Empty where the report is too short to have the field. */
 export function reportField(report: Uint8Array, field: ReportField): Uint8Array {
-  const [offset, length] = FIELDS[field];
-  return report.slice(offset, offset + length);
+  return fieldIn(FIELDS, report, field);
 }
 
 /**
@@ -42,11 +42,5 @@ export function reportField(report: Uint8Array, field: ReportField): Uint8Array 
  */
 export function writeReport(fields: Partial<Record<ReportField, Uint8Array>>): Uint8Array {
   const late = Object.keys(REPORT_15).some((field) => field in fields);
-  const report = new Uint8Array(late ? TD_REPORT_15_BYTES : TD_REPORT_10_BYTES);
-  for (const [field, value] of Object.entries(fields)) {
-    const [offset, length] = FIELDS[field as ReportField];
-    if (value.length !== length) throw new RangeError(`${field} takes ${length} bytes, not ${value.length}`);
-    report.set(value, offset);
-  }
-  return report;
+  return fillIn(FIELDS, new Uint8Array(late ? TD_REPORT_15_BYTES : TD_REPORT_10_BYTES), fields);
 }
