@@ -1,16 +1,19 @@
 // Two platforms behind a whole sequencer: the simulator, and a guest agent on its socket with another root. Batches are judged
 // as a stranger does, while both attest, while one is dead, and after it has come back.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Act } from '../actors/act.ts';
 import type { BatchFile } from '../actors/batch.ts';
 import { attestationOf } from '../actors/redundancy.ts';
 import { VerificationPolicy } from '../client/policy.ts';
 import { verifyBatch } from '../client/verify.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
+import { makeAdmin } from '../test/admin.ts';
 import { enveloped, journaled, quiet } from '../test/house.ts';
+import { createServer } from './api/server.ts';
 import { type Agent, startAgent } from './demo/agent.ts';
 import { makeAppKeys } from './demo/appkeys.ts';
 import { createSequencer, type Sequencer } from './sequencer.ts';
@@ -38,9 +41,10 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function start(attestation: Settings['attestation'] = {}): Promise<Sequencer> {
+async function start(attestation: Settings['attestation'] = {}, more: Settings = {}): Promise<Sequencer> {
   const { config } = loadConfig({
     settings: {
+      ...more,
       daemon: { state_dir: join(folder, 'state') },
       seal: { interval_ms: 0 },
       attestation: {
@@ -134,6 +138,13 @@ describe('two platforms', () => {
     );
     expect(sequencer.status().attestation).toMatchObject({ degraded: true });
     expect(sequencer.ready()).toMatchObject({ ready: true, failing: [{ role: 'redundancy', provider: 'dstack' }] });
+    const server = await createServer({ sequencer, log: quiet, version: '0.0.0-test' });
+    const authorization = `Bearer ${readFileSync(join(folder, 'state', 'admin.token'), 'utf8').trim()}`;
+    const { body } = await server.app.inject({ url: '/metrics', headers: { authorization } });
+    expect(body).toContain('aegis_attestation_degraded 1\n');
+    expect(body).toContain('aegis_attestation_platform{role="primary",provider="simulator"} 1\n');
+    expect(body).toContain('aegis_attestation_platform{role="redundancy",provider="dstack"} 0\n');
+    await server.close();
 
     await agent.rise();
     await journaled(
@@ -186,6 +197,22 @@ describe('two platforms', () => {
     await after.close();
     const without = await start({ redundancy: 'off' });
     expect(await without.setRedundancy(true)).toBe(false);
+  }, 40_000);
+});
+
+describe("an admin's order", () => {
+  it('turns the second platform off and on again, in the log', async () => {
+    const admin = makeAdmin(1);
+    const sequencer = await start({}, { admin: { keys: [admin.public_key] } });
+    const order = (act: Act) =>
+      sequencer.orders.execute(admin.order(sequencer.epoch.log.log_id, act, { not_after_ms: Date.now() + 60_000 }));
+    const off = { type: 'set_redundancy', enabled: false, worker: null, enclave: null } as const;
+    expect(await order(off)).toMatchObject({ ok: true });
+    expect(providersOf(await sealed(sequencer, await batch(sequencer)))).toBe(1);
+    expect(await order({ ...off, enabled: true, worker: 'worker-1' })).toMatchObject({ ok: true });
+    const file = await sealed(sequencer, await batch(sequencer));
+    expect(file.attestation?.phala_redundancy).toMatchObject({ worker_id: 'worker-1', enclave_id: null });
+    expect(judge(file)).toMatchObject({ ok: true });
   }, 40_000);
 });
 
