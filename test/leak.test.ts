@@ -53,6 +53,7 @@ const PATIENCE = { timeout: 30_000, interval: 500 };
 let folder: string;
 let log: string;
 const said: string[] = [];
+const running: Child[] = [];
 const before = process.env.CREDENTIALS_DIRECTORY;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'aegis-leak-'));
@@ -61,11 +62,18 @@ beforeAll(() => {
   writeFileSync(join(folder, 'credentials', 'aegis-root'), root, { mode: 0o400 });
   process.env.CREDENTIALS_DIRECTORY = join(folder, 'credentials');
 });
-afterAll(() => {
+afterAll(async () => {
+  for (const daemon of running) await daemon.kill();
   if (before === undefined) delete process.env.CREDENTIALS_DIRECTORY;
   else process.env.CREDENTIALS_DIRECTORY = before;
   rmSync(folder, { recursive: true, force: true });
 });
+
+async function start(settings: string): Promise<Child> {
+  const daemon = await startDaemon(join(folder, 'state'), log, settings);
+  running.push(daemon);
+  return daemon;
+}
 
 /** Whatever comes back is kept for the search. */
 async function ask(daemon: Child, path: string, init?: RequestInit): Promise<{ status: number; body: string }> {
@@ -134,7 +142,7 @@ it.runIf(process.platform === 'linux')(
   'leaves no key in logs, files, answers, or in memory once its epoch has retired',
   async () => {
     const state_dir = join(folder, 'state');
-    const first = await startDaemon(state_dir, log, COMMON);
+    const first = await start(COMMON);
     await use(first, 1);
     await follow(first, ({ type, data }) => type === 'seal_created' && (data.heights as number[]).length > 0);
     const active = new Search({ root, ...secretsOf(root, 1) });
@@ -142,7 +150,7 @@ it.runIf(process.platform === 'linux')(
     await expect.poll(() => [...active.inMemory(first.pid).keys()].sort(), PATIENCE).toEqual(expected);
     await first.kill();
 
-    const second = await startDaemon(state_dir, log, ROTATING);
+    const second = await start(ROTATING);
     await use(second, 1);
     await follow(second, ({ type, data }) => type === 'epoch_retired' && data.epoch === 3);
     const retired = new Search({ root, ...secretsOf(root, 1), ...secretsOf(root, 2), ...secretsOf(root, 3) });
