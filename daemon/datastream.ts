@@ -1,4 +1,4 @@
-// The container of an asset's data (docs/format.md §13): a header, then chunks of 64 KiB under AES-256-GCM with a key of the
+// The container of an asset's data (docs/format.md §12): a header, then chunks of 64 KiB under AES-256-GCM with a key of the
 // stream's own, so that streams of any size pass through bounded memory and no nonce is ever used twice. Truncated, reordered,
 // altered and foreign streams fail with a code of their own. After STREAM (Hoang, Reyhanitabar, Rogaway, Vizár 2015): the
 // nonce is the chunk's place and whether it is the last; and the place is also said in the clear, so that a chunk which

@@ -8,6 +8,7 @@ import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
 import type { Config, Settings } from '../config/schema.ts';
+import type { AssetData } from './assetdata.ts';
 import type { ActiveEpoch, Epochs } from './epochs.ts';
 import type { Admission } from './intake.ts';
 import type { Orders } from './orders.ts';
@@ -67,6 +68,7 @@ export interface Sequencer extends AsyncDisposable {
   readonly orders: Orders;
   /** Everything about registered assets but their data. */
   readonly assets: Registry;
+  readonly assetData: AssetData;
   /**
    * Admits one encrypted transaction; durable when it resolves with `ok`.
    *

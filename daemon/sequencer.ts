@@ -19,6 +19,7 @@ import { deriveTask } from '../workers/slhdsa.ts';
 import { actHandlers } from './acts.ts';
 import { foundAdmins } from './admins.ts';
 import { firstIssue } from './api/input.ts';
+import { AssetData } from './assetdata.ts';
 import { followRisk } from './assets.ts';
 import { openAttester } from './attestation.ts';
 import type { Attester } from './attester.ts';
@@ -101,6 +102,7 @@ class Assembly implements Sequencer {
   readonly events = new EventEmitter<SequencerEvents>();
   orders!: Orders;
   assets!: Registry;
+  assetData!: AssetData;
   readonly #options: SequencerOptions;
   readonly #log: Logger;
   readonly #fatal: (error: unknown) => void;
@@ -189,7 +191,10 @@ class Assembly implements Sequencer {
       onEmptied: () => this.#rotator.wake(),
       fatal,
     });
-    this.assets = new Registry({ runtime, store, wraps: this.wrapping.wraps, now });
+    const { wraps } = this.wrapping;
+    this.assets = new Registry({ runtime, store, wraps, now });
+    const attested = () => (this.#attester.newest?.not_after_ms ?? 0) > now();
+    this.assetData = new AssetData({ runtime, store, wraps, epochs, attested });
 
     this.#attester = await openAttester({ config, state_dir: folder, store, runtime, pool, now, onFault, fatal });
     const attester = this.#attester;
@@ -251,7 +256,7 @@ class Assembly implements Sequencer {
         ordering: config.ordering,
         // Since the settings wait for a restart, the epoch's own key says what was set when it was made.
         hybrid_ecdsa: risk.allowed.ecdsa,
-        attested: (attester.newest?.not_after_ms ?? 0) > now(),
+        attested: attested(),
       }),
       holds: (reader) => rotator.holdsCuts(reader) || risk.holdsCuts(reader),
       now,

@@ -19,10 +19,13 @@ import type { Order, UnsignedOrder } from '../actors/order.ts';
 import { REFUSALS, type Refusal } from '../actors/refusal.ts';
 import { PROBLEMS, Problem, type ProblemCode } from '../daemon/api/problem.ts';
 import { createServer, type Listening } from '../daemon/api/server.ts';
+import { AssetData } from '../daemon/assetdata.ts';
 import { assetRecord } from '../daemon/assets.ts';
+import { CHUNK_BYTES, HEADER_BYTES, makeHeader } from '../daemon/datastream.ts';
 import { startAgent } from '../daemon/demo/agent.ts';
 import { makeAppKeys } from '../daemon/demo/appkeys.ts';
 import { meta, putMeta } from '../daemon/records.ts';
+import type { Wraps } from '../daemon/wraps.ts';
 import { makeAdmin } from './admin.ts';
 import { enveloped, forged, type House, openHouse, quiet, signed } from './house.ts';
 import { limitedDaemon } from './limited.ts';
@@ -50,6 +53,7 @@ const UNSUPPORTED = {
 } as const;
 const RETIRE = { type: 'retire_epoch', epoch: 1 } as const;
 const METRICS_TOKEN = 'm'.repeat(64);
+const DATA_TOKEN = 'd'.repeat(64);
 const JSON_TYPE = { 'content-type': 'application/json' };
 
 let world: World;
@@ -57,6 +61,7 @@ let credentials: string;
 beforeAll(async () => {
   credentials = mkdtempSync(join(tmpdir(), 'aegis-credentials-'));
   writeFileSync(join(credentials, 'metrics.token'), METRICS_TOKEN);
+  writeFileSync(join(credentials, 'data.token'), DATA_TOKEN);
   vi.stubEnv('CREDENTIALS_DIRECTORY', credentials);
   const house = await openHouse({
     sequencer: BY_HAND,
@@ -126,6 +131,55 @@ const ordered = ({ house }: World, other: Partial<UnsignedOrder> = {}, by = alic
   by.order(house.sequencer.epoch.log.log_id, RETIRE, other);
 
 const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
+  grant_missing: async ({ at, house }) => {
+    for (const each of FILES) await house.sequencer.registerAsset(each);
+    const headers = { authorization: `Bearer ${DATA_TOKEN}` };
+    return ask(tcp(at), { method: 'POST', path: '/assets/mine/rewrap', headers });
+  },
+  operation_not_allowed: (w) => data(w, 'mine', 'rewrap'),
+  asset_protected: (w) => data(w, 'vault', 'encrypt', 'x'),
+  evidence_missing: async (w) => {
+    const { assetData, store, wrapping, epochs } = w.house.sequencer as unknown as ConstructorParameters<
+      typeof AssetData
+    >[0] & {
+      assetData: AssetData;
+      wrapping: { wraps: Wraps };
+    };
+    // As the room is while no evidence verifies.
+    const runtime = { commit: store.commit.bind(store) } as never;
+    const blind = new AssetData({ runtime, store, wraps: wrapping.wraps, epochs, attested: () => false });
+    const permit = assetData.permit.bind(assetData);
+    assetData.permit = blind.permit.bind(blind);
+    try {
+      return await data(w, 'attested', 'encrypt', 'x');
+    } finally {
+      assetData.permit = permit;
+    }
+  },
+  data_key_missing: (w) => data(w, 'fresh', 'rewrap'),
+  data_key_retired: async (w) => {
+    await w.house.sequencer.store.commit((step) => {
+      step.put('wraps', 'asset/lost', Buffer.concat([Buffer.of(0, 0, 0, 99), Buffer.alloc(57)]));
+    });
+    return data(w, 'lost', 'encrypt', 'x');
+  },
+  stream_unknown: (w) => data(w, 'mine', 'decrypt', 'hello'),
+  stream_foreign: async (w) =>
+    data(w, 'fresh', 'decrypt', Buffer.from(makeHeader('mine', new Uint8Array(32))).toString('latin1')),
+  stream_truncated: async (w) => data(w, 'mine', 'decrypt', (await sealed(w)).slice(0, -1)),
+  stream_reordered: async (w) => {
+    const stream = await sealed(w, 'x'.repeat(70_000));
+    const [head, first] = [stream.slice(0, HEADER_BYTES), stream.slice(HEADER_BYTES, HEADER_BYTES + CHUNK_BYTES + 28)];
+    return data(w, 'mine', 'decrypt', head + stream.slice(head.length + first.length));
+  },
+  stream_altered: async (w) => data(w, 'mine', 'decrypt', `${await sealed(w)}x`),
+  streams_busy: async (w) => {
+    const open = Array.from({ length: 8 }, () => streaming(w));
+    await Promise.all(open.map(({ answered }) => answered));
+    const answer = await data(w, 'mine', 'encrypt', 'x');
+    for (const { request } of open) request.destroy();
+    return answer;
+  },
   asset_not_found: ({ at }) => ask(tcp(at), { path: '/assets/protection/nobody' }),
   asset_exists: async ({ at, house }) => {
     await house.sequencer.registerAsset(metal('tin', `0x${'66'.repeat(20)}`, FREE));
@@ -368,6 +422,51 @@ function nested(depth: number): `0x${string}` {
   if (depth === 0) return '0x';
   const abi = parseAbi(['function execute(address to, uint256 value, bytes data)']);
   return encodeFunctionData({ abi, args: [GOLD, 0n, nested(depth - 1)] });
+}
+
+const OCTETS = { 'content-type': 'application/octet-stream' };
+const file = (asset_id: string, policy: object = {}, over: object = {}): RegistrationInput => ({
+  ...{ asset_id, asset_type: 'OffChainFile' as const, ...over },
+  access_policy: { ...FREE, allowed_operations: ['encrypt', 'decrypt'], ...policy },
+});
+const FILES = [
+  file('mine', {}, { grants: {} }),
+  file('vault', { risk_threshold: 0 }),
+  file('attested', { requires_tee: true }),
+  file('fresh', { allowed_operations: ['decrypt', 'rewrap'] }),
+  file('lost'),
+];
+
+/** Over the unix socket. Bytes as latin1 text. */
+async function data({ at, house }: World, id: string, operation: string, body?: string): Promise<Answer> {
+  for (const each of FILES) await house.sequencer.registerAsset(each);
+  const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const headers = body === undefined ? {} : OCTETS;
+  const path = `/assets/${id}/${operation}`;
+  const request = httpRequest(
+    { socketPath: at.socket, agent: false, method: 'POST', path, headers },
+    async (response) => {
+      let text = '';
+      for await (const chunk of response.setEncoding('latin1')) text += chunk;
+      const status = response.statusCode!;
+      resolve({ status, body: status === 200 && operation !== 'rewrap' ? text : JSON.parse(text) });
+    },
+  );
+  request.on('error', reject);
+  request.end(body, 'latin1');
+  return promise;
+}
+
+async function sealed(w: World, plain = 'hello'): Promise<string> {
+  return (await data(w, 'mine', 'encrypt', plain)).body as string;
+}
+
+/** A request that has got the beginning of its answer, and stays. */
+function streaming({ at }: World) {
+  const request = httpRequest({ socketPath: at.socket, method: 'POST', path: '/assets/mine/encrypt', headers: OCTETS });
+  request.on('error', () => {});
+  request.write('x');
+  return { request, answered: once(request, 'response') };
 }
 
 /** An envelope that is admitted, and refused once it is opened. */

@@ -148,8 +148,18 @@ function end(response: ServerResponse, code: ProblemCode, detail: string): void 
   response.end(body);
 }
 
+/** Requests that stream may take longer than others; a silent one still ends. */
+const patient = new WeakSet<object>();
+
+/** Lets the request in hand on this connection take its time. */
+export function takeTime(socket: Duplex, response: ServerResponse): void {
+  patient.add(socket);
+  response.once('close', () => patient.delete(socket));
+}
+
 /** No request could be read: what is on the wire is not HTTP, too long, or too slow. */
 function refuse(error: Error & { code?: string }, socket: Duplex): void {
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && patient.has(socket)) return;
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
     return;

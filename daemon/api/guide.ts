@@ -151,14 +151,33 @@ export const EXAMPLES: readonly Example[] = [
     route: 'PATCH /assets/{id}/policy',
     role: 'admin',
     answer: 'Replaces what the body names, and shows the asset; an entry of the log',
-    curl: `curl -s -X PATCH -H 'content-type: application/json' -d '{"risk_threshold":4000}' --unix-socket state/aegisd.sock http://aegisd/assets/token_001/policy`,
+    curl: `curl -s -X PATCH -H 'content-type: application/json' -d '{"allowed_operations":["transfer","encrypt","decrypt","rewrap"]}' --unix-socket state/aegisd.sock http://aegisd/assets/token_001/policy`,
+  },
+  {
+    route: 'POST /assets/{id}/encrypt',
+    role: 'data',
+    answer:
+      'The body, of any size, as an encrypted stream ([format.md](format.md) §12); also `names` and `worker`, if granted',
+    curl: "printf hello | curl -s -X POST -H 'content-type: application/octet-stream' --data-binary @- --unix-socket state/aegisd.sock http://aegisd/assets/token_001/encrypt -o sealed",
+  },
+  {
+    route: 'POST /assets/{id}/decrypt',
+    role: 'data',
+    answer: 'What was encrypted; the connection is reset where a later part turns out not to be that',
+    curl: "curl -s -X POST -H 'content-type: application/octet-stream' --data-binary @sealed --unix-socket state/aegisd.sock http://aegisd/assets/token_001/decrypt",
+  },
+  {
+    route: 'POST /assets/{id}/rewrap',
+    role: 'data',
+    answer: 'Moves the data key to the active epoch',
+    curl: 'curl -s -X POST --unix-socket state/aegisd.sock http://aegisd/assets/token_001/rewrap',
   },
   {
     route: 'DELETE /assets/{id}',
     role: 'admin',
     answer:
       'Removes an asset; with `lose_key=true` also one whose data could not be read any more. An entry of the log',
-    curl: 'curl -s -X DELETE --unix-socket state/aegisd.sock http://aegisd/assets/token_001',
+    curl: 'curl -s -X DELETE --unix-socket state/aegisd.sock "http://aegisd/assets/token_001?lose_key=true"',
   },
   {
     route: 'POST /qrm/indicators',

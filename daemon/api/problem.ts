@@ -41,6 +41,27 @@ export const PROBLEMS = {
     'A part of the path is wrong; `field` names it.',
     'Mend it: heights and sizes are plain decimal numbers, ids are 0x and 64 lower-case hex digits.',
   ],
+  stream_unknown: [
+    400,
+    'The body is no stream that Aegis has encrypted, or one of another version.',
+    'Send what /assets/{id}/encrypt gave, from its first byte.',
+  ],
+  stream_foreign: [
+    400,
+    'The stream was encrypted for another asset.',
+    'Decrypt it under the id that it was encrypted for.',
+  ],
+  stream_truncated: [400, 'The stream ends before its last chunk does.', 'Fetch or copy it again, whole.'],
+  stream_reordered: [
+    400,
+    'A chunk of the stream stands at another place than it was encrypted for.',
+    'Fetch it again, or put its parts together in their order; somebody may have tampered with it.',
+  ],
+  stream_altered: [
+    400,
+    'A chunk of the stream is not authentic, or something stands behind its end.',
+    'Fetch it again from where it was kept; somebody may have tampered with it.',
+  ],
   unauthorized: [
     401,
     'This route needs a bearer token over TCP.',
@@ -60,6 +81,21 @@ export const PROBLEMS = {
     403,
     'The signature is not one of this admin over this order.',
     'Sign the order as it is, with the context `aegis/order/v1`; `aegisd admin sign` does.',
+  ],
+  grant_missing: [
+    403,
+    'The token’s role was not granted this on the data of the asset.',
+    'Use an admin’s token, or have the operator change `grants` with PATCH /assets/{id}/policy.',
+  ],
+  operation_not_allowed: [
+    403,
+    'The policy of the asset does not allow the operation.',
+    'Look at allowed_operations in /assets/protection/{id}; only the operator can change them.',
+  ],
+  asset_protected: [
+    403,
+    'The asset is protected while the risk is high, and this is no emergency operation.',
+    'Wait for a lower level (/assets says it), or use an operation of emergency_operations.',
   ],
   route_not_found: [
     404,
@@ -140,6 +176,11 @@ export const PROBLEMS = {
   ],
   simulation_running: [409, 'A simulated threat is playing.', 'Stop it first, or wait for its end.'],
   simulation_not_running: [409, 'No simulated threat is playing.', 'Nothing: it may have come to its end.'],
+  data_key_missing: [
+    409,
+    'Nothing was ever encrypted for the asset, so there is no key.',
+    'Check the id; encrypt something first.',
+  ],
   asset_exists: [
     409,
     'Another asset, or this one with another policy, is registered under this id.',
@@ -174,6 +215,11 @@ export const PROBLEMS = {
     409,
     'The cursor is beyond the newest entry of the journal.',
     'Check that this is the same log_id as before; if so, an acknowledged journal was lost: tell the operator.',
+  ],
+  data_key_retired: [
+    410,
+    'The data key is wrapped by an epoch that was retired by force; it is lost.',
+    'Restore the store from a backup of before; /epochs lists the backlog of each epoch before it retires.',
   ],
   outdated_cursor: [
     410,
@@ -245,6 +291,12 @@ export const PROBLEMS = {
     'The platform gave no quote, or too many requests wait for one.',
     'Ask again after Retry-After, and without a nonce where the newest quote will do. Operator: see the log for quote_failed.',
   ],
+  evidence_missing: [
+    503,
+    'The asset takes nothing while the attestation of the enclave is not valid.',
+    'Ask again once /ready shows the attestation. Operator: see the log for quote_failed.',
+  ],
+  streams_busy: [503, 'As many streams as may be are being encrypted or decrypted.', 'Ask again after Retry-After.'],
   feed_full: [
     503,
     'The feed serves as many clients as it may.',

@@ -38,10 +38,21 @@ declare module 'fastify' {
   interface FastifyContextConfig {
     /** Who may call the route over TCP; the unix socket may call everything. An admin may call everything too. */
     role?: 'public' | Role;
+    /** Other roles that may call the route; what they may do there, the handler asks with `callerOf`. */
+    roles?: readonly Role[];
     /** Takes the main thread for milliseconds and more: made in turns with the others of this kind. */
     long?: boolean;
   }
 }
+
+const callers = new WeakMap<IncomingMessage, Role>();
+
+export function rememberCaller(request: IncomingMessage, role: Role): void {
+  callers.set(request, role);
+}
+
+/** As whom a request that the guard let through came; over the unix socket as an admin. */
+export const callerOf = ({ raw }: { raw: IncomingMessage }): Role => callers.get(raw) ?? 'admin';
 
 /** `Cache-Control` of what never changes (RFC 8246). */
 export const IMMUTABLE = 'public, max-age=31536000, immutable';

@@ -346,6 +346,7 @@ describe('the document', () => {
           ['/log/seals', '/log/seals/{size}', '/log/tile/{level}/{index}', '/log/tile/{level}/{index}.p/{width}'],
           ['/batches/headers', '/epochs/rotate', '/epochs/rotations', '/metrics', '/admin/keys', '/admin/orders'],
           ['/assets', '/assets/register', '/assets/protection/{id}', '/assets/{id}', '/assets/{id}/policy'],
+          ['/assets/{id}/encrypt', '/assets/{id}/decrypt', '/assets/{id}/rewrap'],
           ['/public-key', '/ready', '/sequencer/status', '/transactions', '/transactions/{id}'],
         )
         .sort(),
@@ -357,7 +358,10 @@ describe('the document', () => {
       '/admin/orders',
       '/assets/register',
       '/assets/{id}',
+      '/assets/{id}/decrypt',
+      '/assets/{id}/encrypt',
       '/assets/{id}/policy',
+      '/assets/{id}/rewrap',
       '/batches/cut',
       '/epochs/rotate',
       '/metrics',

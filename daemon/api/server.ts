@@ -9,6 +9,7 @@ import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { Feed } from '../feed.ts';
 import type { Logger, Sequencer } from '../sequencer.ts';
 import { Allowance } from './allowance.ts';
+import { assetData } from './assetdata.ts';
 import { assets } from './assets.ts';
 import { batches } from './batches.ts';
 import { Budget, Turns } from './budget.ts';
@@ -24,7 +25,7 @@ import { orders } from './orders.ts';
 import { problemOf, problemSent, Refused, sendProblem } from './problem.ts';
 import { risk } from './risk.ts';
 import { rotation } from './rotation.ts';
-import type { App, Modules } from './route.ts';
+import { type App, type Modules, rememberCaller } from './route.ts';
 import { sequencerRoutes } from './sequencer.ts';
 import { tiles } from './tile.ts';
 import { loadTokens, type Tokens } from './token.ts';
@@ -160,6 +161,7 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
     epochs,
     rotation,
     assets,
+    assetData,
     orders,
     risk,
     health,
@@ -184,12 +186,13 @@ function guard(app: App, tokens: Tokens): void {
     if (config.role !== 'public' && schema !== undefined) Object.assign(schema, { security: [{ bearer: [] }] });
   });
   app.addHook('onRequest', async (request) => {
-    const wanted = request.routeOptions.config.role;
+    const { role: wanted, roles = [] } = request.routeOptions.config;
     // Without a route there is nothing to guard: that is a 404.
     if (wanted === undefined || wanted === 'public' || peerOf(request.raw.socket).trusted) return;
     const role = tokens.roleOf(request.raw);
     if (role === undefined) throw new Refused('unauthorized');
-    if (role !== wanted && role !== 'admin') throw new Refused('forbidden');
+    if (role !== wanted && role !== 'admin' && !roles.includes(role)) throw new Refused('forbidden');
+    rememberCaller(request.raw, role);
   });
 }
 
