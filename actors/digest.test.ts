@@ -11,6 +11,7 @@ import {
   agentDigest,
   assetActDigest,
   batchDigest,
+  channelDigest,
   digest,
   envelopeAad,
   envelopeId,
@@ -27,6 +28,7 @@ import {
   sha512,
   TAGS,
   type Tag,
+  witnessDigest,
   ZERO_DIGEST,
 } from './digest.ts';
 import { base64, hex, utf8 } from './encoding.ts';
@@ -280,6 +282,25 @@ const TABLE: Record<Tag, { types: string; values: readonly unknown[]; ours: Uint
     values: [2, hex(sha512(utf8('token_001'))), id64('asset'), 1_771_419_531_127n],
     ours: assetActDigest({
       ...{ act: 2, asset_id: 'token_001', asset_digest: bytes('asset', 64), timestamp_ms: 1_771_419_531_127 },
+    }),
+  },
+  'aegis/witness/v1': {
+    types: 'uint8, bytes32[2], uint64, uint32, bytes32[2], bytes32[2]',
+    values: [1, id64('log'), 7n, 50, id64('root'), hex(sha512(bytes('witness', 2592)))],
+    ours: witnessDigest({
+      ...{ kind: 'order', log_id: id64('log'), number: 7, count: 50, root: id64('root') },
+      witness_key: bytes('witness', 2592),
+    }),
+  },
+  'aegis/channel/v1': {
+    types: 'uint8, bytes32[2], bytes32[2], bytes32[2], bytes32[2], bytes32[2], bytes32[2]',
+    values: [
+      ...[2, id64('log'), hex(sha512(bytes('witness', 2592))), hex(sha512(bytes('x_wing', 1216)))],
+      ...[hex(sha512(bytes('primary', 32))), hex(sha512(bytes('nonce', 32))), hex(sha512(bytes('sealed', 1200)))],
+    ],
+    ours: channelDigest({
+      ...{ side: 'primary', log_id: id64('log'), witness_key: bytes('witness', 2592), x_wing: bytes('x_wing', 1216) },
+      ...{ nonces: { primary: bytes('primary', 32), witness: bytes('nonce', 32) }, sealed: bytes('sealed', 1200) },
     }),
   },
 };

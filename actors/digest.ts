@@ -25,6 +25,8 @@ export const TAGS = [
   'aegis/asset-act/v1',
   'aegis/admins/v1',
   'aegis/order/v1',
+  'aegis/witness/v1',
+  'aegis/channel/v1',
 ] as const;
 export type Tag = (typeof TAGS)[number];
 
@@ -257,6 +259,51 @@ export function orderDigest(order: {
     ['bytes32', fromHex(order.nonce)],
     ['uint64', order.not_after_ms],
     ['bytes32[2]', sha512(order.act)],
+  ]);
+}
+
+/** What a witness acknowledges; numbers are part of the protocol. */
+export const WITNESSED = { order: 1, head: 2 } as const;
+
+/** What a witness signs. `number` is a height or a size; `count` is of an order's envelopes, of a head it is the size. */
+export function witnessDigest(seen: {
+  kind: keyof typeof WITNESSED;
+  log_id: string;
+  number: number;
+  count: number;
+  root: string;
+  witness_key: Uint8Array;
+}): Uint8Array {
+  return digest('aegis/witness/v1', [
+    ['uint8', WITNESSED[seen.kind]],
+    ['bytes32[2]', fromHex(seen.log_id)],
+    ['uint64', seen.number],
+    ['uint32', seen.kind === 'order' ? seen.count : 0],
+    ['bytes32[2]', fromHex(seen.root)],
+    ['bytes32[2]', sha512(seen.witness_key)],
+  ]);
+}
+
+/** The two ends of a channel between a sequencer and its witness. */
+export const CHANNEL_SIDE = { witness: 1, primary: 2 } as const;
+
+/** What each end's quote is over, and what the channel's secret is bound to; `sealed` is that secret under `x_wing`. */
+export function channelDigest(channel: {
+  side: keyof typeof CHANNEL_SIDE;
+  log_id: string;
+  witness_key: Uint8Array;
+  x_wing: Uint8Array;
+  nonces: Readonly<Record<keyof typeof CHANNEL_SIDE, Uint8Array>>;
+  sealed?: Uint8Array;
+}): Uint8Array {
+  return digest('aegis/channel/v1', [
+    ['uint8', CHANNEL_SIDE[channel.side]],
+    ['bytes32[2]', fromHex(channel.log_id)],
+    ['bytes32[2]', sha512(channel.witness_key)],
+    ['bytes32[2]', sha512(channel.x_wing)],
+    ['bytes32[2]', sha512(channel.nonces.primary)],
+    ['bytes32[2]', sha512(channel.nonces.witness)],
+    ['bytes32[2]', channel.sealed === undefined ? ZERO_DIGEST : sha512(channel.sealed)],
   ]);
 }
 
