@@ -52,9 +52,11 @@ export function judgePlatforms(subject: SealEvidence): Failure | null {
   found.simulated = first.found.simulated;
   found.tcb_status = first.found.tcb_status;
   if (first.failure !== null) return first.failure;
-  return attestation.phala_redundancy === null
-    ? null
-    : judgeRedundancy(subject, attestation.phala_redundancy, first.found.evidence!);
+  if (attestation.phala_redundancy !== null) {
+    return judgeRedundancy(subject, attestation.phala_redundancy, first.found.evidence!);
+  }
+  if (subject.policy.redundancy === 'optional') return null;
+  return fail('redundancy_missing', 'attestation.phala_redundancy', 'the policy asks for a second platform');
 }
 
 function judgeRedundancy(subject: SealEvidence, redundancy: Redundancy, first: VerifiedEvidence): Failure | null {
@@ -65,9 +67,13 @@ function judgeRedundancy(subject: SealEvidence, redundancy: Redundancy, first: V
   if (judged.found.simulated !== null) found.simulated = found.simulated === true || judged.found.simulated;
   if (judged.failure !== null) return { ...judged.failure, field: within(judged.failure.field) };
   const shown = independent(first, judged.found.evidence!);
-  if (redundancy.independent === shown) return null;
+  const field = 'attestation.phala_redundancy.independent';
+  if (redundancy.independent === shown) {
+    if (shown || subject.policy.redundancy !== 'independent') return null;
+    return fail('redundancy_dependent', field, 'the policy asks for two machines');
+  }
   const message = shown ? 'the evidence shows two machines' : "the evidence doesn't show two machines";
-  return fail('independence_mismatch', 'attestation.phala_redundancy.independent', message);
+  return fail('independence_mismatch', field, message);
 }
 
 function judge(subject: SealEvidence, attestation: Attestation, about: Pick<Statement, 'purpose' | 'nonce'>) {

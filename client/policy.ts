@@ -9,6 +9,7 @@ import { KEY_SOURCES } from '../actors/keyset.ts';
 import { readCertificateFrame } from '../actors/x509.ts';
 
 export const SIGNATURE_POLICIES = ['all', 'any-pq'] as const;
+export const REDUNDANCY_POLICIES = ['optional', 'required', 'independent'] as const;
 
 /** One certificate as PEM, or its DER as base64. */
 const Root = z
@@ -155,6 +156,10 @@ export const VerificationPolicy = z
         'all: ML-DSA and SLH-DSA, and ECDSA where its bit is set. any-pq: one of the first two families holds.',
       ),
     ...EVIDENCE_RULES,
+    redundancy: z
+      .enum(REDUNDANCY_POLICIES)
+      .default('optional')
+      .describe('Whether a second platform must attest it: required, or independent where it must be another machine.'),
     log_id: Digest.optional().describe('The log that the batch must be in.'),
     chain_id: z
       .union([decimal(256), z.int().min(0).transform(String)])

@@ -95,6 +95,8 @@ export const FAILURE_CODES = [
   'simulated_mismatch',
   'verification_mismatch',
   'independence_mismatch',
+  'redundancy_missing',
+  'redundancy_dependent',
 ] as const;
 export type FailureCode = (typeof FAILURE_CODES)[number] | EvidenceCode;
 

@@ -101,6 +101,7 @@ describe('two platforms', () => {
       phala_verification: { verified: true, status: 'UpToDate' },
     });
     expect(judge(attestation, BOTH)).toBeNull();
+    expect(judge(attestation, BOTH, { redundancy: 'independent' })).toBeNull();
     expect(both.newest).toBe(attestation);
     expect(both.state).toMatchObject({ require: 'all', degraded: false });
     expect(both.state.platforms.map(({ role, state }) => [role, state])).toEqual([
@@ -114,6 +115,8 @@ describe('two platforms', () => {
     const attestation = await one.attest(seal(BOTH));
     expect(attestation.phala_redundancy?.independent).toBe(false);
     expect(judge(attestation, BOTH)).toBeNull();
+    expect(judge(attestation, BOTH, { redundancy: 'required' })).toBeNull();
+    expect(judge(attestation, BOTH, { redundancy: 'independent' })).toMatchObject({ code: 'redundancy_dependent' });
     const claimed = { ...attestation, phala_redundancy: { ...attestation.phala_redundancy!, independent: true } };
     expect(judge(claimed, BOTH)).toMatchObject({
       code: 'independence_mismatch',
@@ -180,6 +183,10 @@ describe('when one fails', () => {
     const attestation = await one.attest(seal(2));
     expect(attestation.phala_redundancy).toBeNull();
     expect(judge(attestation, 2)).toBeNull();
+    expect(judge(attestation, 2, { redundancy: 'required' })).toMatchObject({
+      code: 'redundancy_missing',
+      field: 'attestation.phala_redundancy',
+    });
     expect(judge(attestation, 1)).toMatchObject({ code: 'report_data_mismatch' });
   });
 

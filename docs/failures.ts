@@ -91,6 +91,8 @@ export const FAILURES: Readonly<Record<FailureCode | HeadCode | 'too_large', Row
   measurements_mismatch: ['The measurements that are named are not those of the quote.', 'ALTERED'],
   simulated_mismatch: ['`simulated` is not what the evidence shows.', 'ALTERED'],
   verification_mismatch: ['What is said of the verification is not what it comes to anew.', 'ALTERED'],
+  redundancy_missing: ['The policy asks for a second platform, and only one attests it.', 'POLICY'],
+  redundancy_dependent: ['The policy asks for two machines, and the evidence does not show two.', 'POLICY'],
   independence_mismatch: [
     'Two platforms are named that the evidence does not show to be two, or the other way round.',
     'ALTERED',
