@@ -12,7 +12,7 @@ import { encryptEnvelope } from '../client/seal.ts';
 import { verifyBatch } from '../client/verify.ts';
 import { standing } from '../daemon/epoch.ts';
 import { Fault } from '../daemon/fault.ts';
-import { keysetRecord, meta, pendingRotation, rotationRecord } from '../daemon/records.ts';
+import { keysetRecord, meta, pendingRotation, putMeta, rotationRecord } from '../daemon/records.ts';
 import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
 import { journaled, type Overrides, quiet, settings, signed } from './house.ts';
 
@@ -149,6 +149,26 @@ describe('a rotation', () => {
     expect(sequencer.batch(0)!.ecdsa_sig).toBeNull();
   });
 
+  it('comes when the platform has other measurements than at the start before, and once', async () => {
+    const folder = newFolder();
+    const before = await start(folder);
+    while (before.store.get('meta', 'measurements') === undefined)
+      await new Promise((resolve) => setImmediate(resolve));
+    const found = meta(before.store, 'measurements');
+    await before.store.commit((tx) => putMeta(tx, 'measurements', { ...found, mrtd: `0x${'00'.repeat(48)}` } as never));
+    await before.close();
+    const after = await start(folder);
+    await executed(after, 2);
+    expect(rotationRecord(after.store, 2)).toMatchObject({ reason: 'cvm_update' });
+    expect(meta(after.store, 'measurements')).toEqual(found);
+    await after.close();
+    await using again = await start(folder);
+    while (!again.ready().ready) await new Promise((resolve) => setImmediate(resolve));
+    await again.rotate({ reason: 'manual', delay_blocks: 0 });
+    await executed(again, 3);
+    expect(rotationRecord(again.store, 3)).toMatchObject({ reason: 'manual' });
+  });
+
   it('comes by the calendar', async () => {
     const clock = new Clock();
     await using sequencer = await start(newFolder(), {}, clock);
@@ -185,6 +205,23 @@ describe('an epoch in grace', () => {
     await using again = await start(folder, {}, clock);
     expect(again.epochs.keysOf(1)).toBeUndefined();
     expect(again.epoch.keys.epoch).toBe(2);
+  });
+
+  it('is retired by force before its time, but not before what was acknowledged is opened', async () => {
+    await using sequencer = await start(newFolder(), { sequencer: { batch_interval_ms: 60_000, batch_size: 50 } });
+    const first = sequencer.keyset;
+    expect(await sequencer.retire(1, { forced: true })).toEqual({ ok: false, code: 'epoch_not_in_grace' });
+    await sequencer.rotate({ reason: 'manual', delay_blocks: 0 });
+    await executed(sequencer, 2);
+    const id = await admit(sequencer, first);
+    expect(await sequencer.retire(1, { forced: true })).toEqual({ ok: true });
+    expect(await sequencer.submitEncrypted(await enveloped(first))).toMatchObject({ code: 'epoch_not_accepted' });
+    expect(standing(sequencer.store, 1)).toMatchObject({ state: 'grace', forced: true });
+    await sequencer.createBatch();
+    await journaled(sequencer, 'epoch_retired', ({ epoch, forced }) => epoch === 1 && forced === true);
+    expect(await sequencer.retire(1, { forced: true })).toEqual({ ok: false, code: 'epoch_not_in_grace' });
+    await finish(sequencer);
+    expect([...verified(sequencer).keys()]).toEqual([id]);
   });
 
   it('admits no more after a compromise, and opens what was acknowledged', async () => {
