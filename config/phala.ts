@@ -125,15 +125,10 @@ const ONE = 'replication over several workers is not in this version, and [worke
 const CONTRACT = 'the daemon deploys no contract, and anchoring on a chain is not in this version';
 const ASSETS = 'assets cannot be registered in this version';
 const MIGRATION = 'migration is not in this version';
-const RISK = 'rotation by risk is not in this version';
 
 const asset = () => only(false, `nothing is registered as an asset`, ASSETS);
 const threshold = (value: bigint, recommendation: string) =>
-  only(
-    value,
-    `the fixed threshold of ${recommendation}, though ${RISK}`,
-    `the threshold of ${recommendation} is always ${value}`,
-  );
+  only(value, `the fixed threshold of ${recommendation}`, `the threshold of ${recommendation} is always ${value}`);
 
 /** Every key of phala.toml, table by table. */
 const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {

@@ -165,10 +165,16 @@ export function createProgram(done: (code: number) => void): Command {
   program
     .command('demo')
     .description('run the main path on a daemon of its own: sign, encrypt, submit, seal, verify')
+    .addOption(
+      new Option('--risk', 'a threat from calm to emergency and back, in simulated time').conflicts('transactions'),
+    )
     .option('--transactions <count>', 'how many', count, 200)
     .option('--keep <dir>', 'keep batch files and the daemon’s log there')
     .option(...json)
-    .action(async (options) => done(await (await import('./demo.ts')).demo(options)));
+    .action(async (options) => {
+      if (options.risk === true) done(await (await import('./riskdemo.ts')).riskDemo(options));
+      else done(await (await import('./demo.ts')).demo(options));
+    });
 
   program
     .command('guest-agent')

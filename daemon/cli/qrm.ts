@@ -8,7 +8,7 @@ import { Indicators, Reported, RiskHistory, Simulation } from '../api/risk.ts';
 import { RiskView } from '../risk/view.ts';
 import { type Connection, connect, RequestError } from './connection.ts';
 import { printable } from './entry.ts';
-import { readDocument, reportUsage, UsageError } from './file.ts';
+import { reportUsage, sizeOf, UsageError } from './file.ts';
 import { EXIT } from './program.ts';
 
 export interface Common {
@@ -74,7 +74,7 @@ export function inject(file: string | undefined, options: Injection): Promise<nu
   return ask(
     options,
     Reported,
-    (daemon) => daemon.post('/qrm/indicators', file === undefined ? made(options) : readDocument(file, FILE_BYTES_MAX)),
+    (daemon) => daemon.post('/qrm/indicators', file === undefined ? made(options) : readJson(file)),
     reported,
   );
 }
@@ -138,6 +138,16 @@ async function ask<T>(
     if (!(error instanceof RequestError)) throw error;
     process.stderr.write(`${error.message}\n`);
     return EXIT.refused;
+  }
+}
+
+/** Shares are fractions, which documents that are signed never have: so not by their reader. The daemon checks the rest. */
+function readJson(file: string): unknown {
+  if (sizeOf(file) > FILE_BYTES_MAX) throw new UsageError(file, '', `expected at most ${FILE_BYTES_MAX} bytes`);
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new UsageError(file, '', error instanceof SyntaxError ? 'not JSON' : (error as Error).message);
   }
 }
 
