@@ -201,6 +201,9 @@ describe('when one fails', () => {
     if (!attested) return expect(asked).rejects.toMatchObject({ code: 'quote_failed' });
     const statement = { purpose: 'keyset', subject: keyset_digest, keyset_digest, not_after_ms } as const;
     expect((await asked).report_data).toBe(hex(quoteDigest(statement)));
+    expect(one.isByPrimary(await asked)).toBe(false);
+    dead.fill(false);
+    expect(one.isByPrimary(await one.attest(seal(BOTH)))).toBe(true);
   });
 
   it('both are asked again, and come back by themselves', async () => {

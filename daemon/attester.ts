@@ -61,6 +61,8 @@ interface Modules {
 export class Attester {
   readonly #modules: Modules;
   #newest: Attestation | undefined;
+  /** What the second platform attested in the primary's place. */
+  readonly #bySecond = new WeakSet<Attestation>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(modules: Modules) {
@@ -94,6 +96,11 @@ export class Attester {
 
   stop(): void {
     clearInterval(this.#timer);
+  }
+
+  /** Whether its evidence, the second platform's aside, is that of the primary. */
+  isByPrimary(attestation: Attestation): boolean {
+    return !this.#bySecond.has(attestation);
   }
 
   /** When a quote made now ends, in ms. */
@@ -144,7 +151,11 @@ export class Attester {
     await Promise.allSettled(quotes);
     const [first, second] = await Promise.all(quotes);
     const { not_after_ms } = about;
-    if (first === undefined) return attestationOf(second!, not_after_ms);
+    if (first === undefined) {
+      const alone = attestationOf(second!, not_after_ms);
+      this.#bySecond.add(alone);
+      return alone;
+    }
     const attestation = attestationOf(first, not_after_ms);
     if (second === undefined) return attestation;
     const { evidence, found, checked_at } = second;
@@ -157,7 +168,9 @@ export class Attester {
     const [first, ...others] = this.#inOrder();
     for (const role of [first!, ...others]) {
       try {
-        return attestationOf(await this.#quote(role, about, false), about.not_after_ms);
+        const attestation = attestationOf(await this.#quote(role, about, false), about.not_after_ms);
+        if (role === 'redundancy') this.#bySecond.add(attestation);
+        return attestation;
       } catch (error) {
         if (role === (others.at(-1) ?? first) || !(error instanceof Fault) || error.code === 'quote_busy') throw error;
       }

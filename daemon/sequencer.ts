@@ -202,7 +202,10 @@ class Assembly implements Sequencer {
     this.#keysetQuote = new KeysetQuote({
       ...quotes,
       keyset: () => epochs.active.keyset,
-      onRenewed: (attestation) => this.#rotator.measured(attestation),
+      // Another platform measures other things, which is no change of this one.
+      onRenewed: (attestation) => {
+        if (attester.isByPrimary(attestation)) this.#rotator.measured(attestation);
+      },
     });
     this.#pendingQuote = new KeysetQuote({
       ...quotes,
