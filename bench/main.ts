@@ -8,6 +8,7 @@ const PARTS = {
   risk: () => import('./risk.ts'),
   open: () => import('./open.ts'),
   store: () => import('./store.ts'),
+  assets: () => import('./assets.ts'),
   sweep: () => import('./sweep.ts'),
   start: () => import('./start.ts'),
   signing: () => import('./signing.ts'),

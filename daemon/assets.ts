@@ -196,7 +196,7 @@ export function followRisk(step: Transaction, score: number, now_ms: number): nu
 
 const THRESHOLD_END = 10_001;
 
-const placeKey = ({ asset_type, state, access_policy, asset_id }: Asset): string =>
+export const placeKey = ({ asset_type, state, access_policy, asset_id }: Asset): string =>
   placeOf(ASSET_TYPES.indexOf(asset_type), ASSET_STATES.indexOf(state), access_policy.risk_threshold, asset_id);
 
 function placeOf(type: number, state: number, threshold: number, asset_id = ''): string {

@@ -18,7 +18,7 @@ const STREAMS_MAX = 8;
 const OCTETS = 'application/octet-stream';
 
 const Params = z.strictObject({ id: RegisteredId });
-const Rewrapped = z
+export const Rewrapped = z
   .strictObject({ asset_id: RegisteredId, from_epoch: uint(32), epoch: uint(32) })
   .meta({ id: 'AssetRewrapped' });
 const KEY = ['asset_not_found', 'grant_missing', 'operation_not_allowed', 'asset_protected', 'asset_frozen'] as const;

@@ -13,11 +13,11 @@ const PAGE_DEFAULT = 100;
 const PAGE_MAX = 1_000;
 const AFTER_CHARACTERS_MAX = 160;
 
-const Shown = Protection.extend({
+export const Shown = Protection.extend({
   leaf_index: Counter.describe('Of the last privileged act on it, in the log.'),
 }).meta({ id: 'AssetShown' });
-const Removed = z.strictObject({ asset_id: RegisteredId, leaf_index: Counter }).meta({ id: 'AssetRemoved' });
-const Listed = z
+export const Removed = z.strictObject({ asset_id: RegisteredId, leaf_index: Counter }).meta({ id: 'AssetRemoved' });
+export const Listed = z
   .strictObject({
     assets: z.array(
       Protection.pick({ asset_id: true, asset_type: true, chain_id: true, contract_address: true }).extend({

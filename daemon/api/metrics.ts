@@ -141,6 +141,10 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   gauge('mempool_capacity_envelopes', 'Where admission answers 503.', () => sequencer.config.mempool.capacity);
   gauge('log_size_leaves', 'Leaves of the log.', () => meta(store, 'log').size);
   gauge('log_sealed_leaves', 'Leaves that the newest seal covers.', () => meta(store, 'log').sealed);
+  gauge('assets', 'Registered assets.', () => store.count('assets'));
+  gauge('asset_protection_level', 'Assets with a risk threshold up to this are protected.', () => {
+    return sequencer.assets.overview.held;
+  });
   gauge('attestation_not_after_seconds', 'When the newest verified quote ends, Unix time; 0 without one.', () => {
     return (sequencer.attestation?.not_after_ms ?? 0) / 1000;
   });

@@ -1,8 +1,9 @@
 // How commands speak to a running daemon: HTTP over its unix socket, found through the configuration, or over TCP where a
 // URL is given. Every request has a deadline and a bound; what goes wrong becomes one error with a code, whose message says
 // what to do. Nothing that a server answers is believed to be an aegisd's before it was looked at.
-import { Agent, request as httpRequest } from 'node:http';
+import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
 import { resolve } from 'node:path';
+import type { Readable } from 'node:stream';
 import { z } from 'zod';
 import { loadConfig } from '../../config/load.ts';
 import { printable } from './entry.ts';
@@ -46,12 +47,21 @@ export interface Connection {
   get<T>(path: string, shape?: z.ZodType<T>): Promise<T>;
   /** @throws {RequestError} */
   post<T>(path: string, body: unknown, shape?: z.ZodType<T>): Promise<T>;
+  /** Any method. @throws {RequestError} */
+  ask<T>(method: 'PATCH' | 'DELETE', path: string, body?: unknown, shape?: z.ZodType<T>): Promise<T>;
+  /**
+   * Posts bytes and gives the answer as they come, without a deadline; an answer that breaks off is an error of its stream.
+   *
+   * @throws {RequestError} when the daemon refuses before it begins
+   */
+  stream(path: string, source: Readable): Promise<IncomingMessage>;
   /** Ends what is on its way. */
   close(): void;
 }
 
 const TIMEOUT_MS = 30_000;
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
+const PROBLEM_BYTES_MAX = 64 * 1024;
 
 /** What a problem document says, as far as it is printed; a proxy in between answers something else. */
 const Said = z.object({
@@ -100,6 +110,8 @@ export function connect(options: {
     where: target.where,
     get: (path, shape) => ask('GET', path, undefined, shape),
     post: (path, body, shape) => ask('POST', path, body, shape),
+    ask,
+    stream: (path, source) => streamed({ ...target.options, agent }, authorization, path, source),
     close: () => agent.destroy(),
   };
 }
@@ -165,6 +177,33 @@ function exchange(
   request.on('error', (cause) => reject(failure(cause, timeout_ms)));
   request.end(payload);
   return promise;
+}
+
+async function streamed(
+  target: object,
+  authorization: { authorization?: string },
+  path: string,
+  source: Readable,
+): Promise<IncomingMessage> {
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
+  const headers = { 'content-type': 'application/octet-stream', ...authorization };
+  const request = httpRequest({ ...target, method: 'POST', path, headers }, resolve);
+  request.on('error', (cause) => reject(failure(cause, TIMEOUT_MS)));
+  source.once('error', (cause) => request.destroy(cause));
+  source.pipe(request);
+  const answer = await promise;
+  if (answer.statusCode === 200) return answer;
+  source.unpipe(request);
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > PROBLEM_BYTES_MAX) throw new RequestError('answer_too_large', `${path}: the answer is too large`);
+    chunks.push(chunk);
+  }
+  request.destroy();
+  const what = `POST ${path}: ${answer.statusCode}`;
+  throw problemError(parse(Buffer.concat(chunks).toString('utf8'), what), what);
 }
 
 function failure(cause: NodeJS.ErrnoException, timeout_ms: number): RequestError {

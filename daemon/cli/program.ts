@@ -5,6 +5,7 @@ import { Command, CommanderError, InvalidArgumentError, Option } from 'commander
 import { ConfigError } from '../../config/error.ts';
 import { Fault } from '../fault.ts';
 import { cursor, daemonUrl, integer, oneOf } from './argument.ts';
+import { addAssets } from './assetcommands.ts';
 import { addQrm } from './qrmcommands.ts';
 
 export const VERSION: string = (
@@ -191,6 +192,7 @@ export function createProgram(done: (code: number) => void): Command {
     .action(async (options) => done(await (await import('./guest-agent.ts')).guestAgent(options)));
 
   addAdmin(program, done);
+  addAssets(program, done);
   addQrm(program, done);
 
   for (const command of leaves(program)) command.exitOverride().showHelpAfterError();

@@ -1,0 +1,50 @@
+// What the commands `aegisd assets …` take; what each does is in assets.ts. program.ts adds them.
+import { type Command, Option } from 'commander';
+import { ASSET_TYPES } from '../../actors/asset.ts';
+import { ASSET_STATES } from '../../actors/protection.ts';
+import { daemonUrl, integer } from './argument.ts';
+
+export function addAssets(program: Command, done: (code: number) => void): void {
+  const assets = program.command('assets').description('registered assets: their policies, and data under their keys');
+  assets.exitOverride().showHelpAfterError();
+  const command = (name: string, description: string) =>
+    assets
+      .command(name)
+      .description(description)
+      .option('-c, --config <file>', 'settings that differ from the embedded sequencer.toml')
+      .option('--url <url>', 'ask over TCP instead of the unix socket', daemonUrl)
+      .option('--token-file <file>', 'with --url: the file with the token of a role that may')
+      .option('--json', 'print one JSON document');
+  const load = () => import('./assets.ts');
+
+  command('register', 'put an asset under a policy')
+    .argument('<file>', 'JSON as POST /assets/register takes it; - for standard input')
+    .action(async (file, options) => done(await (await load()).register(file, options)));
+  command('list', 'what is registered, page by page')
+    .addOption(new Option('--type <type>', 'of this type').choices(ASSET_TYPES))
+    .addOption(new Option('--state <state>', 'in this state').choices(ASSET_STATES))
+    .option('--after <cursor>', '`next` of the page before')
+    .option('--limit <count>', 'at most', integer(1, 1_000), 100)
+    .action(async (options) => done(await (await load()).list(options)));
+  command('show', 'policy and state of an asset')
+    .argument('<id>', 'of the asset')
+    .action(async (id, options) => done(await (await load()).show(id, options)));
+  command('policy', 'change the policy of an asset')
+    .argument('<id>', 'of the asset')
+    .argument('<file>', 'JSON of what changes; - for standard input')
+    .action(async (id, file, options) => done(await (await load()).policy(id, file, options)));
+  command('remove', 'remove an asset and its data key')
+    .argument('<id>', 'of the asset')
+    .option('--lose-key', 'although data was encrypted for it, which nobody can read afterwards')
+    .action(async (id, options) => done(await (await load()).remove(id, options)));
+  for (const operation of ['encrypt', 'decrypt'] as const) {
+    command(operation, `${operation} a file under the data key of an asset`)
+      .argument('<id>', 'of the asset')
+      .argument('[input]', 'a file; left out or -, standard input')
+      .option('-o, --output <file>', 'a file that is not there yet; left out or -, standard output')
+      .action(async (id, input, options) => done(await (await load()).stream(operation, id, input, options)));
+  }
+  command('rewrap', 'move the data key of an asset to the active epoch')
+    .argument('<id>', 'of the asset')
+    .action(async (id, options) => done(await (await load()).rewrap(id, options)));
+}
