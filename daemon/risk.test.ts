@@ -8,6 +8,8 @@ import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import { verifyBatch } from '../client/verify.ts';
 import { makeAdmin } from '../test/admin.ts';
 import { enveloped, journaled, type Overrides, quiet, settings } from '../test/house.ts';
+import { SELF_CHECK_FAILED } from '../workers/job.ts';
+import { Fault } from './fault.ts';
 import { meta, pendingRotation, rotationRecord } from './records.ts';
 import { createSequencer, type Sequencer } from './sequencer.ts';
 
@@ -185,5 +187,19 @@ describe('an emergency', () => {
     await journaled(sequencer, 'rotation_executed', ({ reason }) => reason === 'manual');
     const file = await sequence(sequencer);
     expect([file.ecdsa_sig !== null, verdict(file).ok]).toEqual([true, true]);
+  });
+});
+
+describe('a signature that fails its own check', () => {
+  it('scores, and other faults do not', async () => {
+    const sequencer = await open({ dry_run: true });
+    const failed = (reason: string) => new Fault({ code: 'worker_failed', job: 'seal', reason });
+    sequencer.risk.noticed(failed('the thread ended'));
+    sequencer.risk.noticed(new Fault({ code: 'quote_busy', waiting: 64 }));
+    await sequencer.risk.room.assess();
+    expect(sequencer.risk.room.threats).toEqual([]);
+    sequencer.risk.noticed(failed(`a signature of slh-dsa-sha2-256s ${SELF_CHECK_FAILED}`));
+    await journaled(sequencer, 'qrm_update', ({ cause }) => cause === 'daemon');
+    expect(sequencer.status().qrm).toMatchObject({ recommendation: 'schedule_rotation' });
   });
 });

@@ -4,6 +4,7 @@
 import { z } from 'zod';
 import { INDICATORS_MAX, ReportedIndicator, type ReportedIndicatorInput } from '../actors/indicator.ts';
 import type { Attestation } from '../actors/quote.ts';
+import { SELF_CHECK_FAILED } from '../workers/job.ts';
 import { firstIssue, within } from './api/input.ts';
 import { Fault } from './fault.ts';
 import { meta, type RiskRecord } from './records.ts';
@@ -126,8 +127,9 @@ export class Risk {
     change.catch((error: unknown) => (error instanceof Fault ? onFault(error) : fatal(error)));
   }
 
-  /** A signature that this process had just made failed its own check. */
-  signatureFailed(): void {
+  /** An effect has failed; of interest is a signature that this process had just made and that failed its own check. */
+  noticed({ code, detail }: Fault): void {
+    if (code !== 'worker_failed' || !String(detail.reason).includes(SELF_CHECK_FAILED)) return;
     this.#signature_failed_ms = this.#modules.now();
     this.look();
   }

@@ -81,16 +81,26 @@ export class Runtime {
   readonly #store: Store;
   readonly #log: Logger;
   readonly #fatal: (error: unknown) => void;
+  readonly #onFault: (fault: Fault) => void;
   readonly #lanes = new Map<string, Lane>();
   readonly #faults = new Map<string, { message: string; tries: number }>();
   readonly #stop = new AbortController();
   #idle: (() => void)[] = [];
 
-  /** @param modules.fatal  told of a broken invariant; the process must end */
-  constructor(modules: { store: Store; log: Logger; fatal: (error: unknown) => void }) {
+  /**
+   * @param modules.fatal    told of a broken invariant; the process must end
+   * @param modules.onFault  told of each try of an effect that failed
+   */
+  constructor(modules: {
+    store: Store;
+    log: Logger;
+    fatal: (error: unknown) => void;
+    onFault?: (fault: Fault) => void;
+  }) {
     this.#store = modules.store;
     this.#log = modules.log;
     this.#fatal = modules.fatal;
+    this.#onFault = modules.onFault ?? (() => {});
   }
 
   /** Takes up what the outbox still owes. Called once, before anything new is committed. */
@@ -207,6 +217,7 @@ export class Runtime {
         if (this.#stop.signal.aborted) throw error;
         if (!(error instanceof Fault)) throw error;
         this.#faults.set(kind, { message: error.message, tries });
+        this.#onFault(error);
         const wait_ms = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** Math.min(tries - 1, 20));
         this.#log.warn({ kind, tries, wait_ms, err: error }, 'an effect failed and is tried again');
         await delay(wait_ms, undefined, { signal: this.#stop.signal });

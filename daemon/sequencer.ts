@@ -165,7 +165,7 @@ class Assembly implements Sequencer {
     const watermark = this.#watermark;
     const pool = this.#pool;
 
-    this.#runtime = new Runtime({ store, log, fatal });
+    this.#runtime = new Runtime({ store, log, fatal, onFault: (fault) => this.risk?.noticed(fault) });
     const runtime = this.#runtime;
     this.#epochs = await openEpochs({
       store,

@@ -8,6 +8,9 @@ import type { EvidenceResult, EvidenceTask } from './evidence.ts';
 import type { OpenOutcome, OpenTask } from './open.ts';
 import type { RewrapResult, RewrapTask, UnwrapTask } from './wrap.ts';
 
+/** How a signature is reported that fails its own check. Only the text of an error crosses a thread. */
+export const SELF_CHECK_FAILED = 'did not verify: the machine computes wrongly';
+
 /** What a batch is signed with; `secp256k1` is a secret KeyObject of 32 bytes, null when hybrid_ecdsa is off. */
 export interface SignTask {
   /** 64 bytes, the aegis/batch/v1 digest. */

@@ -7,7 +7,14 @@ import secp256k1 from 'secp256k1';
 import { batchHash } from '../actors/eip712.ts';
 import { utf8 } from '../actors/encoding.ts';
 import type { Engine, Scheme } from './engine.ts';
-import type { PairTask, SealResult, SealTask, SignResult, SignTask } from './job.ts';
+import {
+  type PairTask,
+  SELF_CHECK_FAILED,
+  type SealResult,
+  type SealTask,
+  type SignResult,
+  type SignTask,
+} from './job.ts';
 
 const BATCH_CONTEXT = utf8('aegis/batch/v1');
 const SEAL_CONTEXT = utf8('aegis/seal/v1');
@@ -55,7 +62,7 @@ function signChecked(scheme: Scheme, key: KeyObject, message: Uint8Array, contex
   const signature = scheme.sign(key, message, context);
   if (scheme.verify(scheme.publicKey(key), message, context, signature)) return signature;
   signature.fill(0);
-  throw new Error(`a signature of ${key.asymmetricKeyType} did not verify: the machine computes wrongly`);
+  throw new Error(`a signature of ${key.asymmetricKeyType} ${SELF_CHECK_FAILED}`);
 }
 
 /** EIP-712 with low s (EIP-2); v is 27 or 28 as Solidity's ecrecover takes it. */

@@ -347,6 +347,8 @@ describe('the document', () => {
           ['/batches/headers', '/epochs/rotate', '/epochs/rotations', '/metrics', '/admin/keys', '/admin/orders'],
           ['/assets', '/assets/register', '/assets/protection/{id}', '/assets/{id}', '/assets/{id}/policy'],
           ['/assets/{id}/encrypt', '/assets/{id}/decrypt', '/assets/{id}/rewrap'],
+          ['/qrm/risk', '/qrm/history', '/qrm/indicators', '/qrm/indicators/{id}/withdraw'],
+          ['/qrm/simulation/start', '/qrm/simulation/stop'],
           ['/public-key', '/ready', '/sequencer/status', '/transactions', '/transactions/{id}'],
         )
         .sort(),
@@ -365,6 +367,10 @@ describe('the document', () => {
       '/batches/cut',
       '/epochs/rotate',
       '/metrics',
+      '/qrm/indicators',
+      '/qrm/indicators/{id}/withdraw',
+      '/qrm/simulation/start',
+      '/qrm/simulation/stop',
     ]);
     for (const methods of Object.values(paths)) {
       for (const { responses } of Object.values(methods)) expect(responses['400']).toBeDefined();
