@@ -63,7 +63,14 @@ export function plot({ title, x, y, levels = [], series }: Chart): string {
   ];
   const open = `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${HEIGHT}" viewBox="0 0 ${WIDTH} ${HEIGHT}"`;
   const style = 'font-family="system-ui, sans-serif" font-size="12" fill="#222"';
-  return [`${open} ${style}>`, '<rect width="100%" height="100%" fill="#fff"/>', ...parts, '</svg>', ''].join('\n');
+  return [
+    `${open} ${style}>`,
+    `<title>${escaped(title)}</title>`,
+    '<rect width="100%" height="100%" fill="#fff"/>',
+    ...parts,
+    '</svg>',
+    '',
+  ].join('\n');
 }
 
 const escaped = (words: string): string =>
