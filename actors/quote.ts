@@ -4,9 +4,10 @@
 import { z } from 'zod';
 import { AmdCollateral } from './amdchain.ts';
 import { Collateral } from './collateral.ts';
-import { base64, base64UpTo, Counter, Digest, fromBase64, hex, hexOf, Timestamp, uint } from './encoding.ts';
+import { base64, base64Of, base64UpTo, Counter, Digest, fromBase64, hex, hexOf, Timestamp, uint } from './encoding.ts';
 import { type Evidence, QUOTE_TYPES, type RefusedEvidence, type VerifiedEvidence } from './evidence.ts';
-import { Keyset } from './keyset.ts';
+import { Keyset, PUBLIC_KEY_BYTES } from './keyset.ts';
+import { ML_DSA_SIGNATURE_BYTES } from './seal.ts';
 
 export const PROVIDERS = ['simulator', 'tsm', 'sgx', 'dstack'] as const;
 export type ProviderName = (typeof PROVIDERS)[number];
@@ -54,13 +55,27 @@ const EnclaveName = z.string().min(1).max(128).nullable();
 
 export const Redundancy = z
   .strictObject({
-    role: z.literal('quote').describe('The second platform quotes the same head, and vouches for no more.'),
+    role: z
+      .enum(['quote', 'witness'])
+      .describe(
+        'A quote vouches for no more than the head; a witness has followed the log up to it, and takes no other.',
+      ),
     independent: z.boolean().describe('Whether the evidence shows another machine than that of the first quote.'),
     worker_id: EnclaveName.describe("The operator's name for it."),
     enclave_id: EnclaveName,
     ...EvidenceFields.shape,
     phala_verification: Outcome,
+    witness: z
+      .strictObject({
+        key: base64Of(PUBLIC_KEY_BYTES.ml_dsa_87).describe('ML-DSA-87; the quote binds it.'),
+        acknowledgement: base64Of(ML_DSA_SIGNATURE_BYTES).describe(
+          'Over the aegis/witness/v1 digest of size and root.',
+        ),
+      })
+      .exactOptional()
+      .describe('There where the role is `witness`.'),
   })
+  .refine(({ role, witness }) => (role === 'witness') === (witness !== undefined), 'a witness, and no other, has a key')
   .meta({ id: 'Redundancy' });
 export type Redundancy = z.output<typeof Redundancy>;
 

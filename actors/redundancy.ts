@@ -1,10 +1,13 @@
 // The second platform's evidence in a seal (DESIGN §6 "What the second platform vouches for"). attester.ts makes it, the
 // verifier judges it by the same policy as the first. It is a quote of a purpose of its own over the same head, so that
 // neither platform's evidence passes for the other's, and two quotes of one machine count as one: `independent` is false
-// unless the evidence itself shows two. Worker and enclave are the operator's names for it, bound into the quote.
-import { concat, uintBytes, utf8 } from './encoding.ts';
+// unless the evidence itself shows two. Worker and enclave are the operator's names for it, bound into the quote. A witness
+// quotes under purpose 4 and binds its key too, which signs what it acknowledged.
+import { type Statement, sealDigest, sha512 } from './digest.ts';
+import { concat, fromHex, uintBytes, utf8 } from './encoding.ts';
 import type { Evidence, VerifiedEvidence } from './evidence.ts';
 import { type Attestation, evidenceFields, outcome, type Redundancy } from './quote.ts';
+import type { Head } from './seal.ts';
 
 /** The operator's names for the second platform. */
 export type Enclave = Pick<Redundancy, 'worker_id' | 'enclave_id'>;
@@ -14,6 +17,25 @@ export function redundancyNonce({ worker_id, enclave_id }: Enclave): Uint8Array 
   if (worker_id === null && enclave_id === null) return undefined;
   const names = [worker_id ?? '', enclave_id ?? ''].map(utf8);
   return concat(...names.flatMap((name) => [uintBytes(name.length, 4), name]));
+}
+
+/** The nonce of a witness's quote: SHA-512 of its key ‖ its names, as above, where it has any. */
+function witnessNonce(witness_key: Uint8Array, enclave: Enclave): Uint8Array {
+  return concat(sha512(witness_key), redundancyNonce(enclave) ?? new Uint8Array(0));
+}
+
+/** What a witness's quote says of a head. @param witness_key  raw ML-DSA-87 */
+export function witnessStatement(
+  { head, not_after_ms, ...enclave }: Enclave & { head: Head; not_after_ms: number },
+  witness_key: Uint8Array,
+): Statement {
+  return {
+    purpose: 'witness',
+    subject: sealDigest(head),
+    keyset_digest: fromHex(head.keyset_digest),
+    not_after_ms,
+    nonce: witnessNonce(witness_key, enclave),
+  };
 }
 
 export function redundancy(

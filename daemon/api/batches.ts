@@ -48,33 +48,7 @@ export function batches(app: App, { sequencer }: Modules): void {
     },
   );
 
-  app.get(
-    '/batches/headers',
-    {
-      config: { role: 'public', long: true },
-      schema: {
-        summary: 'Headers of batches, in order of height',
-        description: 'From height `from` on; all that an auditor needs to hold the heights against the log.',
-        tags: ['batches'],
-        querystring: z.strictObject({ from: integer(0).optional(), limit: integer(1, PAGE_MAX.headers).optional() }),
-        response: { 200: Headers, ...problems('invalid_query') },
-      },
-    },
-    async (request, reply) => {
-      const { from = 0, limit = PAGE_MAX.headers } = request.query;
-      const end = Math.min(from + limit, meta(store, 'heights').signed);
-      const headers: Header[] = [];
-      let sealed = true;
-      for (let height = from; height < end; height++) {
-        const record = batchRecord(store, height);
-        headers.push(record.header!);
-        sealed &&= sealOver(store, record.leaf_index) !== undefined;
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-      reply.header('cache-control', sealed && headers.length === limit ? IMMUTABLE : 'no-cache');
-      return { headers };
-    },
-  );
+  batchHeaders(app, { sequencer });
 
   app.get(
     '/batches/:height',
@@ -128,4 +102,38 @@ function isKnown(request: FastifyRequest, etag: string): boolean {
 /** Text that is JSON already. */
 function json(reply: FastifyReply, text: string): FastifyReply {
   return reply.type('application/json; charset=utf-8').send(text);
+}
+
+/** Also of a witness, whose store has the headers alone. */
+export function batchHeaders(
+  app: App,
+  { sequencer: { store } }: { readonly sequencer: Pick<Modules['sequencer'], 'store'> },
+): void {
+  app.get(
+    '/batches/headers',
+    {
+      config: { role: 'public', long: true },
+      schema: {
+        summary: 'Headers of batches, in order of height',
+        description: 'From height `from` on; all that an auditor needs to hold the heights against the log.',
+        tags: ['batches'],
+        querystring: z.strictObject({ from: integer(0).optional(), limit: integer(1, PAGE_MAX.headers).optional() }),
+        response: { 200: Headers, ...problems('invalid_query') },
+      },
+    },
+    async (request, reply) => {
+      const { from = 0, limit = PAGE_MAX.headers } = request.query;
+      const end = Math.min(from + limit, meta(store, 'heights').signed);
+      const headers: Header[] = [];
+      let sealed = true;
+      for (let height = from; height < end; height++) {
+        const record = batchRecord(store, height);
+        headers.push(record.header!);
+        sealed &&= sealOver(store, record.leaf_index) !== undefined;
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      reply.header('cache-control', sealed && headers.length === limit ? IMMUTABLE : 'no-cache');
+      return { headers };
+    },
+  );
 }

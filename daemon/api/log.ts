@@ -11,7 +11,7 @@ import { batchRecord, meta } from '../records.ts';
 import { integer, NoQuery } from './input.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
 
-export function log(app: App, { sequencer }: Modules): void {
+export function log(app: App, { sequencer }: { readonly sequencer: Pick<Modules['sequencer'], 'store'> }): void {
   const { store } = sequencer;
 
   app.get(

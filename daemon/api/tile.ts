@@ -32,7 +32,7 @@ const tileAnswer = {
   ...problems('invalid_path', 'invalid_query', 'leaf_not_found'),
 };
 
-export function tiles(app: App, { sequencer }: Modules): void {
+export function tiles(app: App, { sequencer }: { readonly sequencer: Pick<Modules['sequencer'], 'store'> }): void {
   const { store } = sequencer;
 
   app.get(

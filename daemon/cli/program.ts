@@ -62,6 +62,14 @@ export function createProgram(done: (code: number) => void): Command {
     .action(async (options) => done(await (await import('./start.ts')).start(options)));
 
   program
+    .command('witness')
+    .description('run the witness of a sequencer, on the second platform, until SIGTERM or SIGINT')
+    .option(...config)
+    .option('--json', 'print one JSON line when it is ready')
+    .option('--accept-missing-watermark', 'your word, for one start, that no newer copy of this store exists')
+    .action(async (options) => done(await (await import('./witness.ts')).witness(options)));
+
+  program
     .command('check-config')
     .description('read and check the configuration, start nothing')
     .option(...config)
@@ -169,11 +177,15 @@ export function createProgram(done: (code: number) => void): Command {
     .addOption(
       new Option('--risk', 'a threat from calm to emergency and back, in simulated time').conflicts('transactions'),
     )
+    .addOption(
+      new Option('--assets', 'policies, protection and data of registered assets').conflicts(['transactions', 'risk']),
+    )
     .option('--transactions <count>', 'how many', count, 200)
     .option('--keep <dir>', 'keep batch files and the daemon’s log there')
     .option(...json)
     .action(async (options) => {
-      if (options.risk === true) done(await (await import('./riskdemo.ts')).riskDemo(options));
+      if (options.assets === true) done(await (await import('./assetdemo.ts')).assetDemo(options));
+      else if (options.risk === true) done(await (await import('./riskdemo.ts')).riskDemo(options));
       else done(await (await import('./demo.ts')).demo(options));
     });
 

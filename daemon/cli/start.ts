@@ -9,7 +9,7 @@ import { createSequencer, type Sequencer } from '../sequencer.ts';
 import { EXIT, VERSION } from './program.ts';
 
 /** Said on standard error, and nothing else is done. */
-const INSPECTED =
+export const INSPECTED =
   'aegisd: the debugger is open (SIGUSR1 while Node started, --inspect, or NODE_OPTIONS), so no key may be derived; start again without it';
 
 /** As a shell reports a process that SIGINT ended. */
@@ -94,7 +94,7 @@ async function rotateOn(sequencer: Sequencer, log: ReturnType<typeof createLogge
 }
 
 /** Resolves with the first SIGTERM or SIGINT; a second SIGINT ends the process at once, which loses nothing. */
-function stopSignal(): Promise<NodeJS.Signals> {
+export function stopSignal(): Promise<NodeJS.Signals> {
   const { promise, resolve } = Promise.withResolvers<NodeJS.Signals>();
   let asked = false;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {

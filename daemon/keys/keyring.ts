@@ -3,7 +3,7 @@
 // the V8 heap and wiped.
 import { createECDH, createPrivateKey, createPublicKey, createSecretKey, hkdfSync, type KeyObject } from 'node:crypto';
 import { keysetDigest } from '../../actors/digest.ts';
-import { base64, hex } from '../../actors/encoding.ts';
+import { base64, fromBase64, hex } from '../../actors/encoding.ts';
 import { KEY_SOURCES, type Keyset } from '../../actors/keyset.ts';
 import { type EciesHandle, eciesKey } from '../../workers/ecies.ts';
 import { slhDsaKey } from '../../workers/slhdsa.ts';
@@ -47,6 +47,13 @@ export async function storeKey(source: KeySource): Promise<KeyObject> {
   return secret(source, path('store', 'aes-256-gcm', 0), 32, (bytes) => createSecretKey(bytes));
 }
 
+/** Of a witness: it signs acknowledgements. It belongs to no epoch, since it is the identity that sequencers remember. */
+export async function deriveWitness(source: KeySource): Promise<{ ml_dsa_87: KeyObject; public_key: Uint8Array }> {
+  const at = path('witness', 'ml-dsa-87', 0);
+  const ml_dsa_87 = await secret(source, at, 32, mlDsaKey);
+  return { ml_dsa_87, public_key: fromBase64(raw(ml_dsa_87)) };
+}
+
 /** What `deriveReading` gives: its own part of the public half. */
 export interface ReadingHalf extends Omit<ReadingKeys, 'public'> {
   readonly public: Pick<Keyset, 'x_wing' | 'ecies' | 'names'>;
@@ -78,9 +85,7 @@ export async function deriveEpoch(
 ): Promise<EpochKeys> {
   const at = deriver(source, epoch);
 
-  const ml_dsa_87 = await at('batch', 'ml-dsa-87', 32, (seed) =>
-    createPrivateKey({ key: Buffer.from(seed.buffer), format: 'raw-seed', asymmetricKeyType: 'ml-dsa-87' }),
-  );
+  const ml_dsa_87 = await at('batch', 'ml-dsa-87', 32, mlDsaKey);
   const slh_dsa_sha2_256s = await at('batch', 'slh-dsa-sha2-256s', 96, slhDsa);
   const secp256k1 = hybrid_ecdsa ? await at('batch', 'secp256k1', 48, secp256k1Key) : null;
   const receipt = await at('receipt', 'ed25519', 32, ed25519);
@@ -143,6 +148,10 @@ async function secret<T>(
     material.fill(0);
     bytes.fill(0);
   }
+}
+
+function mlDsaKey(seed: Uint8Array): KeyObject {
+  return createPrivateKey({ key: Buffer.from(seed.buffer), format: 'raw-seed', asymmetricKeyType: 'ml-dsa-87' });
 }
 
 function secp256k1Key(wide: Uint8Array): { key: KeyObject; point: Uint8Array } {
