@@ -3,7 +3,8 @@
 // The content is a snapshot: what a later one no longer lists is withdrawn. Its `sequence` only grows, and `not_after_ms` ends it,
 // so that whoever stands in between can neither show an old one again nor keep a new one back unnoticed.
 import { z } from 'zod';
-import { base64UpTo, Counter } from './encoding.ts';
+import { sha512 } from './digest.ts';
+import { base64UpTo, Counter, hex } from './encoding.ts';
 import { INDICATORS_MAX, IndicatorName, ReportedIndicator } from './indicator.ts';
 
 /** Context string of ML-DSA-87; Ed25519, which has none, signs it and a zero byte in front of the content. */
@@ -37,24 +38,24 @@ export const FEED_CODES = {
   too_large: 'the answer is larger than risk.feed_bytes_max',
   malformed: 'the answer is no signed document, or its content not as docs/risk.md says',
   bad_signature: 'the signature is not one of the configured key over the content',
-  rolled_back: 'it is older than what was taken before',
+  rolled_back: 'its sequence is not above that of what was taken before',
   expired: 'it has ended, and there is no newer one',
 } as const;
 export type FeedCode = keyof typeof FEED_CODES;
 
 export type FeedJudgement =
-  | { readonly ok: true; readonly content: FeedContent }
+  | { readonly ok: true; readonly content: FeedContent; readonly digest: string }
   | { readonly ok: false; readonly code: FeedCode; readonly detail: string };
 
 /**
  * @param text       the answer
  * @param verify     whether the signature is one over the bytes
- * @param last       the sequence that was taken last; -1 before the first
+ * @param last       the content that was taken last; undefined before the first
  */
 export function judgeFeed(
   text: string,
   verify: (payload: Uint8Array, signature: Uint8Array) => boolean,
-  last: number,
+  last: { readonly sequence: number; readonly digest: string } | undefined,
   now_ms: number,
 ): FeedJudgement {
   const document = FeedDocument.safeParse(parse(text));
@@ -65,9 +66,14 @@ export function judgeFeed(
   const content = FeedContent.safeParse(parse(decode(payload)));
   if (!content.success) return malformed(content.error);
   const { sequence, not_after_ms } = content.data;
-  if (sequence < last) return refused('rolled_back', `sequence ${sequence} after ${last}`);
+  const digest = hex(sha512(payload));
+  // Two contents of one sequence could be shown in turns, so the one that came first stays.
+  const again = last !== undefined && sequence === last.sequence && digest === last.digest;
+  if (last !== undefined && sequence <= last.sequence && !again) {
+    return refused('rolled_back', `sequence ${sequence} after ${last.sequence}`);
+  }
   if (not_after_ms <= now_ms) return refused('expired');
-  return { ok: true, content: content.data };
+  return { ok: true, content: content.data, digest };
 }
 
 const refused = (code: FeedCode, detail: string = FEED_CODES[code]): FeedJudgement => ({ ok: false, code, detail });

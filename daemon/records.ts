@@ -46,7 +46,7 @@ export interface Meta {
   /** What was assessed last, and what it has led to (risk/room.ts). */
   risk: RiskRecord;
   /** How far each feed of indicators was taken, by its name. */
-  risk_feeds: Record<string, { sequence: number; taken_ms: number }>;
+  risk_feeds: Record<string, TakenFeed>;
   /** The risk level that protection goes by, and how many assets there are (assets.ts). */
   assets: AssetsMeta;
   /** What has ever come out of batches; refusals by their code. */
@@ -100,6 +100,14 @@ export interface RiskAct {
 
 export const riskRecord = (reader: Reader): RiskRecord | undefined =>
   reader.get('meta', 'risk') as RiskRecord | undefined;
+
+/** The content of a feed that was taken last. */
+export interface TakenFeed {
+  readonly sequence: number;
+  /** Of the signed bytes. */
+  readonly digest: string;
+  readonly taken_ms: number;
+}
 
 export const riskFeeds = (reader: Reader): Meta['risk_feeds'] =>
   (reader.get('meta', 'risk_feeds') as Meta['risk_feeds'] | undefined) ?? {};

@@ -172,6 +172,7 @@ describe('a feed', () => {
     ['another use of the key', 'bad_signature', () => serve(signed(content(3, []), { tag: 'aegis/receipt/v1' }))],
     ['an altered content', 'bad_signature', () => serve(altered(content(3, [indicator('c')]), content(3, [])))],
     ['an older content', 'rolled_back', () => serve(signed(content(1, [])))],
+    ['another content of the same sequence', 'rolled_back', () => serve(signed(content(2, [indicator('c')])))],
     ['one that has ended', 'expired', () => serve(signed(content(3, [], { not_after_ms: NOW_MS })))],
     ['a wrong indicator', 'malformed', () => serve(signed(content(3, [indicator('c', { severity: 1.5 })])))],
     ['one id twice', 'malformed', () => serve(signed(content(3, [indicator('c'), indicator('c')])))],

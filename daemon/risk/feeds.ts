@@ -8,7 +8,7 @@ import { threatOf } from '../../actors/indicator.ts';
 import { FEED_TAG, type FeedCode, judgeFeed } from '../../actors/riskfeed.ts';
 import { type FeedSource, feedSource } from '../../config/riskfeed.ts';
 import { Fault } from '../fault.ts';
-import { putMeta, riskFeeds } from '../records.ts';
+import { putMeta, riskFeeds, type TakenFeed } from '../records.ts';
 import type { Runtime } from '../runtime.ts';
 import type { Store } from '../store.ts';
 import type { RiskOptions, RiskRoom } from './room.ts';
@@ -37,8 +37,7 @@ interface Modules {
 interface Polled {
   readonly source: FeedSource;
   readonly key: KeyObject;
-  sequence: number;
-  taken_ms: number | null;
+  taken: TakenFeed | undefined;
   etag: string | null;
   not_after_ms: number;
   quarantine: FeedState['quarantine'];
@@ -63,9 +62,9 @@ export class RiskFeeds {
     const known = riskFeeds(modules.store);
     this.#polled = modules.options().feeds.map((text) => {
       const source = feedSource(text)!;
-      const { sequence = -1, taken_ms = null } = known[source.name] ?? {};
       const key = publicKey(source);
-      return { source, key, sequence, taken_ms, etag: null, not_after_ms: 0, quarantine: null, pause: 0 };
+      const taken = known[source.name];
+      return { source, key, taken, etag: null, not_after_ms: 0, quarantine: null, pause: 0 };
     });
   }
 
@@ -86,8 +85,8 @@ export class RiskFeeds {
   }
 
   states(): FeedState[] {
-    return this.#polled.map(({ source, sequence, taken_ms, quarantine }) => ({
-      ...{ name: source.name, url: source.url, sequence: sequence < 0 ? null : sequence, taken_ms, quarantine },
+    return this.#polled.map(({ source: { name, url }, taken, quarantine }) => ({
+      ...{ name, url, quarantine, sequence: taken?.sequence ?? null, taken_ms: taken?.taken_ms ?? null },
     }));
   }
 
@@ -127,7 +126,7 @@ export class RiskFeeds {
       return;
     }
     const check = (payload: Uint8Array, signature: Uint8Array) => isSigned(source, feed.key, payload, signature);
-    const judged = judgeFeed(answer.text, check, feed.sequence, now());
+    const judged = judgeFeed(answer.text, check, feed.taken, now());
     if (!judged.ok) throw new Quarantine(judged.code, judged.detail);
     const { indicators, sequence, not_after_ms } = judged.content;
     const origin = `feed:${source.name}` as const;
@@ -135,12 +134,12 @@ export class RiskFeeds {
       origin,
       indicators.map((each) => threatOf(each, origin, each.id)),
     );
-    const taken_ms = now();
+    const taken = { sequence, digest: judged.digest, taken_ms: now() };
     // Behind the indicators: after a crash in between the same content is taken again, which changes nothing.
     await runtime.commit((step) => {
-      putMeta(step, 'risk_feeds', { ...riskFeeds(step), [source.name]: { sequence, taken_ms } });
+      putMeta(step, 'risk_feeds', { ...riskFeeds(step), [source.name]: taken });
     });
-    Object.assign(feed, { sequence, taken_ms, not_after_ms, etag: answer.etag, quarantine: null, pause: 0 });
+    Object.assign(feed, { taken, not_after_ms, etag: answer.etag, quarantine: null, pause: 0 });
   }
 
   #quarantine(feed: Polled, { code, message: detail }: Quarantine): void {
