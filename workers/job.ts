@@ -5,6 +5,7 @@ import type { KeyObject } from 'node:crypto';
 import type { CollectTask } from './collect.ts';
 import type { EngineName } from './engine.ts';
 import type { EvidenceResult, EvidenceTask } from './evidence.ts';
+import type { ExamineOutcome, ExamineTask, ExtendOutcome, ExtendTask } from './name.ts';
 import type { OpenOutcome, OpenTask } from './open.ts';
 import type { RewrapResult, RewrapTask, UnwrapTask } from './wrap.ts';
 
@@ -57,6 +58,8 @@ export interface Jobs {
   evidence: { task: EvidenceTask; result: EvidenceResult };
   rewrap: { task: RewrapTask; result: RewrapResult };
   unwrap: { task: UnwrapTask; result: number | null };
+  extend: { task: ExtendTask; result: readonly ExtendOutcome[] };
+  examine: { task: ExamineTask; result: readonly ExamineOutcome[] };
 }
 export type JobName = keyof Jobs;
 

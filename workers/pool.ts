@@ -1,6 +1,6 @@
 // The pools of threads: `open` and `sign` for what a batch waits for, `seal` for SLH-DSA alone, whose signatures take
 // most of a second and would hold up everything behind them, and one for the verification of quotes, whose 20 ms would
-// show in every batch that comes meanwhile, and for wraps, which have time. The last two are nice. The only file that knows
+// show in every batch that comes meanwhile, and for wraps and names, which have time. The last two are nice. The only file that knows
 // Piscina. Queues are FIFO and bounded, tasks have a deadline, and a thread that dies fails its task and is replaced.
 import { Piscina } from 'piscina';
 import type { CollectTask } from './collect.ts';
@@ -71,6 +71,8 @@ export function createPool(options: PoolOptions): Pool {
     evidence: verifying,
     rewrap: verifying,
     unwrap: verifying,
+    extend: verifying,
+    examine: verifying,
   };
 
   const outstanding = new Map<Piscina, number>(all.map((pool) => [pool, 0]));

@@ -7,6 +7,7 @@ import { collectTogether } from './collect.ts';
 import { loadEngine } from './engine.ts';
 import { evidence } from './evidence.ts';
 import type { Answer, JobName, Message, ThreadData } from './job.ts';
+import { examine, extend } from './name.ts';
 import { open } from './open.ts';
 import { signBatches, signHead, tryPairs } from './sign.ts';
 import { derive } from './slhdsa.ts';
@@ -42,6 +43,10 @@ function dispatch(message: Message) {
       return rewrap(message.task);
     case 'unwrap':
       return unwrap(message.task);
+    case 'extend':
+      return extend(message.task);
+    case 'examine':
+      return examine(message.task);
     case 'collect':
       return collectTogether(message.task);
   }
