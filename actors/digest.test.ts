@@ -12,6 +12,7 @@ import {
   assetActDigest,
   batchDigest,
   channelDigest,
+  checkpointDigest,
   digest,
   envelopeAad,
   envelopeId,
@@ -301,6 +302,16 @@ const TABLE: Record<Tag, { types: string; values: readonly unknown[]; ours: Uint
     ours: channelDigest({
       ...{ side: 'primary', log_id: id64('log'), witness_key: bytes('witness', 2592), x_wing: bytes('x_wing', 1216) },
       ...{ nonces: { primary: bytes('primary', 32), witness: bytes('nonce', 32) }, sealed: bytes('sealed', 1200) },
+    }),
+  },
+  'aegis/checkpoint/v1': {
+    types: 'bytes32[2], bytes32[2], uint64, bytes32[2], uint64, uint64, uint32',
+    values: [
+      ...[id64('log'), hex(sha512(utf8('checkpoint_12345'))), 12_345n, id64('state'), 100_000n, 1_771_419_531_129n, 3],
+    ],
+    ours: checkpointDigest({
+      ...{ log_id: id64('log'), checkpoint_id: 'checkpoint_12345', block_number: 12_345, state_hash: id64('state') },
+      ...{ asset_count: 100_000, timestamp_ms: 1_771_419_531_129, epoch: 3 },
     }),
   },
 };

@@ -27,6 +27,7 @@ export const TAGS = [
   'aegis/order/v1',
   'aegis/witness/v1',
   'aegis/channel/v1',
+  'aegis/checkpoint/v1',
 ] as const;
 export type Tag = (typeof TAGS)[number];
 
@@ -359,5 +360,26 @@ export function assetActDigest(act: {
     ['bytes32[2]', sha512(utf8(act.asset_id))],
     ['bytes32[2]', act.asset_digest ?? ZERO_DIGEST],
     ['uint64', act.timestamp_ms],
+  ]);
+}
+
+/** A checkpoint of all assets: what is signed, and what the log holds. */
+export function checkpointDigest(checkpoint: {
+  log_id: string;
+  checkpoint_id: string;
+  block_number: number;
+  state_hash: string;
+  asset_count: number;
+  timestamp_ms: number;
+  epoch: number;
+}): Uint8Array {
+  return digest('aegis/checkpoint/v1', [
+    ['bytes32[2]', fromHex(checkpoint.log_id)],
+    ['bytes32[2]', sha512(utf8(checkpoint.checkpoint_id))],
+    ['uint64', checkpoint.block_number],
+    ['bytes32[2]', fromHex(checkpoint.state_hash)],
+    ['uint64', checkpoint.asset_count],
+    ['uint64', checkpoint.timestamp_ms],
+    ['uint32', checkpoint.epoch],
   ]);
 }

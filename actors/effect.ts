@@ -4,8 +4,11 @@
 import { type AnyStateMachine, type EventFromLogic, initialTransition, transition } from 'xstate';
 
 export interface Effect {
-  readonly kind: 'open' | 'sign' | 'seal' | 'protect';
-  /** What it is for: a height for `open` and `sign`, a size of the log for `seal`, an act of the risk score for `protect`. */
+  readonly kind: 'open' | 'sign' | 'seal' | 'protect' | 'snapshot' | 'certify' | 'move' | 'restore';
+  /**
+   * What it is for: a height for `open` and `sign`, a size of the log for `seal`, an act of the risk score for `protect`, the
+   * number of a checkpoint for those of a migration.
+   */
   readonly subject: number;
 }
 

@@ -127,10 +127,16 @@ describe('the worked example, from the page alone', () => {
     }
     const log_id = digestOf('preimage aegis/log/v1 log_id');
     for (const name of preimages.filter((key) =>
-      /keyset|envelope\/|aad|receipt|batch|seal|admins|order/.test(key.split(' ')[1]!),
+      /keyset|envelope\/|aad|receipt|batch|seal|admins|order|checkpoint/.test(key.split(' ')[1]!),
     )) {
       if (!name.includes('envelope-id')) expect(value(name, 'log_id')).toBe(log_id);
     }
+    expect(value('preimage aegis/checkpoint/v1 checkpoint', 'state_hash')).toBe(block('tree state_hash').get('root'));
+    ['ledger', 'token'].forEach((id, i) => {
+      const entry = block('tree state_hash').get(`entry ${i}`)!;
+      expect(entry.slice(0, 130)).toBe(digestOf(`preimage aegis/asset/v1 asset ${id}`));
+      expect(BigInt(`0x${entry.slice(130)}`)).toBe(i === 0 ? 0n : 31_337n);
+    });
     const head = 'preimage aegis/seal/v1 head';
     const keyset_digest = digestOf('preimage aegis/keyset/v1 keyset_digest');
     expect(value(head, 'root')).toBe(block('tree log').get('root'));

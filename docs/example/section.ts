@@ -2,10 +2,13 @@
 // test/format.test.ts can read the values back and recompute them on a path of its own.
 import { hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { ASSET_TYPES } from '../../actors/asset.ts';
 import { BatchFile } from '../../actors/batch.ts';
 import { canonicalJson } from '../../actors/canonical.ts';
+import { Checkpoint, digestOfCheckpoint, Snapshot, snapshotEntry } from '../../actors/checkpoint.ts';
 import {
   adminsDigest,
+  assetDigest,
   batchDigest,
   type Destination,
   envelopeInfo,
@@ -22,9 +25,12 @@ import { batchHash } from '../../actors/eip712.ts';
 import { concat, fromBase64, fromHex, hex, uintBytes, utf8 } from '../../actors/encoding.ts';
 import { Envelope, identify, refsRoot, schemeNumber } from '../../actors/envelope.ts';
 import { digestOf, Order } from '../../actors/order.ts';
+import { ASSET_STATES } from '../../actors/protection.ts';
 import { Receipt } from '../../actors/receipt.ts';
 import { leafHash, rootOf } from '../../actors/tree.ts';
 import { ADMIN_SEED, CHAIN_ID, LOG_RANDOM, ROOT } from './seed.ts';
+
+const CheckpointExample = Checkpoint.extend({ asset_snapshots: Snapshot.array() });
 
 type Row = readonly [type: string, name: string, value: string | number | boolean | Uint8Array];
 
@@ -74,6 +80,7 @@ export function exampleSection(): string {
     batchText(batch),
     sealText(batch),
     orderText(Order.parse(read('order'))),
+    checkpointText(CheckpointExample.parse(read('checkpoint'))),
   ].join('\n');
 }
 
@@ -305,5 +312,44 @@ ${preimage(
     ['bytes32[2]', 'act_sha512', sha512(utf8(canonical))],
   ],
   digestOf(order),
+)}`;
+}
+
+function checkpointText(checkpoint: ReturnType<typeof CheckpointExample.parse>): string {
+  const { asset_snapshots, log_id, checkpoint_id, block_number, state_hash, asset_count, timestamp, epoch } =
+    checkpoint;
+  const assets = asset_snapshots.map(({ asset_id, state, metadata: { asset_type, policy_digest } }) => {
+    const [type, number] = [ASSET_TYPES.indexOf(asset_type), ASSET_STATES.indexOf(state)];
+    return preimage(
+      'aegis/asset/v1',
+      `asset ${asset_id}`,
+      [
+        ['bytes32[2]', 'asset_id', sha512(utf8(asset_id))],
+        ['uint8', 'type', type],
+        ['uint8', 'state', number],
+        ['bytes32[2]', 'policy_digest', fromHex(policy_digest)],
+      ],
+      assetDigest({ asset_id, type, state: number, policy_digest }),
+    );
+  });
+  return `### Checkpoint
+
+[\`checkpoint.json\`](example/checkpoint.json), signed by the keyset above. The first asset is on no chain, so 32 zero bytes stand behind its digest.
+
+${assets.join('\n')}
+${tree('state_hash', asset_snapshots.map(snapshotEntry))}
+${preimage(
+  'aegis/checkpoint/v1',
+  'checkpoint',
+  [
+    ['bytes32[2]', 'log_id', fromHex(log_id)],
+    ['bytes32[2]', 'checkpoint_id', sha512(utf8(checkpoint_id))],
+    ['uint64', 'block_number', block_number],
+    ['bytes32[2]', 'state_hash', fromHex(state_hash)],
+    ['uint64', 'asset_count', asset_count],
+    ['uint64', 'timestamp_ms', Date.parse(timestamp)],
+    ['uint32', 'epoch', epoch],
+  ],
+  digestOfCheckpoint(checkpoint),
 )}`;
 }
