@@ -185,7 +185,9 @@ describe('a change of policy', () => {
   it('replaces what it names and nothing else', () => {
     const asset = assetOf(Registration.parse({ ...guide, ...place }), 0);
     const after = patched(asset, PolicyPatch.parse({ risk_threshold: 1 }));
-    expect(after).toEqual({ ...asset, access_policy: { ...asset.access_policy, risk_threshold: 1 } });
+    const expected = { ...asset, access_policy: { ...asset.access_policy, risk_threshold: 1 } };
+    expect(after).toEqual({ ...expected, policy_digest: hex(policyDigestOf(expected)) });
+    expect(after.policy_digest).not.toBe(asset.policy_digest);
     expect(PolicyPatch.safeParse({}).success).toBe(false);
     expect(PolicyPatch.safeParse({ asset_id: 'x' }).success).toBe(false);
   });

@@ -185,12 +185,15 @@ export interface Asset {
   /** Never `Protected`, which follows from the risk: `stateAt` in protection.ts. */
   readonly state: Exclude<AssetState, 'Protected'>;
   readonly registered_at_ms: number;
+  /** `aegis/policy/v1`; kept, because every look at the asset says it. */
+  readonly policy_digest: string;
 }
+type Undigested = Omit<Asset, 'policy_digest'>;
 
 export function assetOf(registration: Registration, registered_at_ms: number): Asset {
   const { asset_id, asset_type, chain_id = null, contract_address = null, access_policy, abi = [] } = registration;
   const { allowed_operations = defaultsOf(asset_type, abi), emergency_operations = [] } = access_policy;
-  return {
+  return digested({
     ...{ asset_id, asset_type, chain_id, contract_address },
     access_policy: {
       allowed_operations: [...allowed_operations].sort(),
@@ -203,8 +206,10 @@ export function assetOf(registration: Registration, registered_at_ms: number): A
     grants: registration.grants ?? DEFAULT_GRANTS,
     state: 'Active',
     registered_at_ms,
-  };
+  });
 }
+
+const digested = (asset: Undigested): Asset => ({ ...asset, policy_digest: hex(policyDigestOf(asset)) });
 
 /** A contract whose functions the registration names is there to be called by them. */
 function defaultsOf(asset_type: AssetType, abi: readonly string[]): string[] {
@@ -215,7 +220,7 @@ function defaultsOf(asset_type: AssetType, abi: readonly string[]): string[] {
 export function patched(asset: Asset, { grants, abi, ...policy }: PolicyPatch): Asset {
   const given = Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined));
   const merged = { ...asset.access_policy, ...given };
-  return {
+  return digested({
     ...asset,
     access_policy: {
       ...merged,
@@ -224,7 +229,7 @@ export function patched(asset: Asset, { grants, abi, ...policy }: PolicyPatch): 
     },
     ...(grants !== undefined && { grants }),
     ...(abi !== undefined && { abi }),
-  };
+  });
 }
 
 /** Whether any transaction of this chain can reach it: a reference to anything else is never touched and never scores. */
@@ -235,7 +240,7 @@ export function isReachable(asset: Asset, chain_id: string): boolean {
 const sortedRoot = (entries: readonly string[]): Uint8Array => rootOf([...entries].sort().map(utf8));
 
 /** `aegis/policy/v1`: everything that decides what is let through. */
-export function policyDigestOf(asset: Asset): Uint8Array {
+export function policyDigestOf(asset: Undigested): Uint8Array {
   const { access_policy: policy, grants } = asset;
   const granted = Object.entries(grants).flatMap(([role, names]) =>
     [...new Set(names)].map((name) => `${role} ${name}`),
@@ -265,8 +270,8 @@ export const Touched = z
 export type Touched = z.output<typeof Touched>;
 
 export function touchedOf(asset: Asset, state: AssetState): Touched {
-  const { asset_id, asset_type } = asset;
-  return { asset_id, asset_type, migration_state: state, policy_digest: hex(policyDigestOf(asset)) };
+  const { asset_id, asset_type, policy_digest } = asset;
+  return { asset_id, asset_type, migration_state: state, policy_digest };
 }
 
 export function touchedDigest(touched: Touched): Uint8Array {

@@ -64,6 +64,13 @@ describe("the upstream's own file", () => {
       'quantum.risk_emergency',
       'intelligence.enable_asset_protection',
       'intelligence.enable_migration',
+      'assets.onchain_tokens',
+      'assets.onchain_nfts',
+      'assets.onchain_data',
+      'assets.offchain_database',
+      'assets.offchain_files',
+      'assets.offchain_streams',
+      'assets.crosschain_bridges',
       'migration.state_encryption',
       'monitoring.enable_metrics',
       'monitoring.enable_logs',
@@ -72,7 +79,7 @@ describe("the upstream's own file", () => {
       'security.enforce_pqc_signatures',
       'security.encrypt_mempool',
     ]);
-    expect(keys('refused')).toHaveLength(37 - 6 - 12);
+    expect(keys('refused')).toHaveLength(37 - 6 - 19);
     expect(report.every(({ reason }) => reason.length > 10)).toBe(true);
   });
 
@@ -103,8 +110,8 @@ describe('a key', () => {
     ['quantum.hybrid_ecdsa', '1', 'refused', 'quantum.hybrid_ecdsa: expected true or false, not an integer'],
     ['intelligence.mode', '"fifo"', 'refused', 'ordering.mode: expected one of risk_aware, asset_protection'],
     ['intelligence.enable_migration', '"no"', 'refused', 'expected true or false'],
-    ['assets.onchain_nfts', 'false', 'implied', 'nothing is registered'],
-    ['assets.onchain_nfts', 'true', 'refused', 'cannot be registered'],
+    ['assets.onchain_nfts', 'true', 'implied', 'can be registered'],
+    ['assets.onchain_nfts', 'false', 'refused', 'no type of asset'],
     ['migration.enable_rollback', 'false', 'implied', 'nothing is rolled back'],
     ['migration.state_encryption', 'false', 'refused', 'no store that is not encrypted'],
     ['performance.batch_size', '0', 'refused', 'sequencer.batch_size: expected an integer from 1 to 10000'],

@@ -123,10 +123,11 @@ const PLATFORM =
 const NETWORK = 'this version speaks to no Phala network; chain.chain_id names the chain';
 const ONE = 'replication over several workers is not in this version, and [workers] sets threads';
 const CONTRACT = 'the daemon deploys no contract, and anchoring on a chain is not in this version';
-const ASSETS = 'assets cannot be registered in this version';
+const ASSETS = 'assets of every type can be registered (POST /assets/register), and their policies count from then on';
+const ASSETS_NOT = 'no type of asset can be switched off; register none of it';
 const MIGRATION = 'migration is not in this version';
 
-const asset = () => only(false, `nothing is registered as an asset`, ASSETS);
+const asset = () => only(true, ASSETS, ASSETS_NOT);
 const threshold = (value: bigint, recommendation: string) =>
   only(value, `the fixed threshold of ${recommendation}`, `the threshold of ${recommendation} is always ${value}`);
 
@@ -161,7 +162,11 @@ const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
   },
   intelligence: {
     mode: sets('ordering.mode'),
-    enable_asset_protection: weighs(ASSETS, 'ordering.requires_pqc_weight', 'ordering.requires_tee_weight'),
+    enable_asset_protection: weighs(
+      'only registered assets count',
+      'ordering.requires_pqc_weight',
+      'ordering.requires_tee_weight',
+    ),
     enable_migration: weighs(MIGRATION, 'ordering.migration_weight'),
   },
   assets: {

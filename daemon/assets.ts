@@ -14,7 +14,6 @@ import {
   type PolicyPatch,
   type Protection,
   patched,
-  policyDigestOf,
   protectionOf,
   type Registration,
   SAME_ADDRESS_MAX,
@@ -81,7 +80,7 @@ export function registerAsset(step: Step, registration: Registration, now_ms: nu
 }
 
 function isSame(a: Asset, b: Asset): boolean {
-  return a.asset_type === b.asset_type && hex(policyDigestOf(a)) === hex(policyDigestOf(b));
+  return a.asset_type === b.asset_type && a.policy_digest === b.policy_digest;
 }
 
 /** What is in a migration keeps its policy until that ends (DESIGN §8). */

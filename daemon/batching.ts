@@ -144,7 +144,6 @@ export function settleOpened(
     chain_id: log.chain_id,
     risk_score: before.risk.score,
     attested: policy.attested ?? false,
-    at_ms: before.timestamp_ms,
   });
   const fresh = refuseReplays(
     step,

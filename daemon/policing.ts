@@ -6,7 +6,7 @@ import { type Asset, byId, type Touched, touchedOf } from '../actors/asset.ts';
 import type { Address } from '../actors/calldata.ts';
 import type { AssessedAssets } from '../actors/ordering.ts';
 import { assess, judge, type World } from '../actors/policy.ts';
-import { assetRecord, assetsAt, assetsMeta, followRisk } from './assets.ts';
+import { assetRecord, assetsAt, assetsMeta } from './assets.ts';
 import { envelopeRecord, type OpenedRecord } from './records.ts';
 import type { Step } from './runtime.ts';
 import type { Reader } from './store.ts';
@@ -40,10 +40,11 @@ export function police(
     chain_id: string;
     risk_score: number;
     attested: boolean;
-    at_ms: number;
   },
 ): Policed[] {
-  const world = worldOf(step, { ...by, held: followRisk(step, by.risk_score, by.at_ms) });
+  // A score that ordered the batch protects, too, even where it has fallen since.
+  const held = Math.max(assetsMeta(step).held, by.risk_score);
+  const world = worldOf(step, { ...by, held });
   return outcomes.map(({ call, ...outcome }, i) => {
     if (!outcome.ok) return { outcome, touched: [] };
     const { scheme, asset_refs } = envelopeRecord(step, by.envelope_ids[i]!)!;

@@ -28,7 +28,7 @@ beforeAll(async () => {
   for (const [role, token] of Object.entries(TOKENS)) writeFileSync(join(credentials, `${role}.token`), token);
   vi.stubEnv('CREDENTIALS_DIRECTORY', credentials);
   // Shorter than the longest stream here takes to send.
-  house = await openHouse({ api: { request_timeout_ms: 300 } });
+  house = await openHouse({ api: { request_timeout_ms: 300 }, risk: { catalogue: false } });
   vi.unstubAllEnvs();
   at = await house.server.listen();
   await house.sequencer.attestKeyset();
