@@ -67,6 +67,15 @@ function simulation({ daemon, risk }: Config): Spot[] {
   ];
 }
 
+/** One cycle may fail, and no name may end by it. */
+function lifetime({ names: { interval_s, lifetime_s } }: Config): Spot[] {
+  if (lifetime_s >= 2 * interval_s) return [];
+  return [
+    { key: 'names.lifetime_s', message: `expected at least twice names.interval_s = ${interval_s}` },
+    { key: 'names.interval_s', message: `expected at most half of names.lifetime_s = ${lifetime_s}` },
+  ];
+}
+
 /** A platform beside itself vouches for nothing more. */
 function platforms({ attestation: { primary, redundancy } }: Config): Spot[] {
   if (redundancy !== primary) return [];
@@ -148,6 +157,7 @@ export function conflicts(config: Config): Spot[][] {
     anchor(config),
     socket(resolve(config.daemon.state_dir, config.api.socket), 'api.socket', 'daemon.state_dir'),
     platforms(config),
+    lifetime(config),
     asksDstack(config) ? socket(resolve(config.attestation.dstack_socket), 'attestation.dstack_socket') : [],
     config.keys.source === 'dstack' ? socket(resolve(config.keys.dstack_socket), 'keys.dstack_socket') : [],
   ].filter((spots) => spots.length > 0);

@@ -31,6 +31,9 @@ export const LIVE_KEYS: ReadonlySet<ConfigKey> = new Set<ConfigKey>([
   'risk.dry_run',
   'rotation.sweep_rows',
   'rotation.sweep_pause_ms',
+  'names.requests_per_s',
+  'names.in_flight_max',
+  'names.read_back_every',
   'store.free_bytes_min',
 ]);
 

@@ -349,6 +349,17 @@ export const schema = table({
     collateral_timeout_ms: integer(100, 60_000, 'milliseconds'),
     policy: rules(),
   }),
+  names: table({
+    router: text(SERVICE, 'Empty, or an http or https URL without query'),
+    interval_s: integer(60, 604_800, 'seconds'),
+    lifetime_s: integer(120, 31_536_000, 'seconds'),
+    timeout_ms: integer(100, 60_000, 'milliseconds'),
+    requests_per_s: integer(1, 100_000, 'requests'),
+    in_flight_max: integer(1, 256, 'requests'),
+    read_back_every: integer(0, 1_000_000, 'publications'),
+    names_max: integer(1, 10_000_000, 'names'),
+    worker: flag(),
+  }),
   workers: table({
     open_threads: integer(1, 64, 'threads'),
     sign_threads: integer(1, 64, 'threads'),

@@ -48,6 +48,9 @@ export type Rows = {
   watermarks: [mark: Mark, value: { digest: string }];
   wraps: [name: string, value: Uint8Array];
   wrap_epochs: [place: readonly [epoch: number, name: string], value: Uint8Array];
+  names: [ipns_name: string, value: Json];
+  name_due: [place: readonly [due_ms: number, ipns_name: string], value: Uint8Array];
+  name_expiry: [place: readonly [eol_ms: number, ipns_name: string], value: Uint8Array];
 };
 
 export type Table = keyof Rows;
@@ -196,6 +199,12 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   wraps: { key: text, value: 'bytes' },
   // [epoch, `kind/id`] → nothing: which wraps an epoch still has
   wrap_epochs: { key: numbered, value: 'bytes' },
+  // name → the newest record that its owner signed, extended, and where its machine stands
+  names: { key: text, value: 'json' },
+  // [due_ms, name] → uint64 end of life: the schedule of names
+  name_due: { key: numbered, value: 'bytes' },
+  // [eol_ms, name] → uint64 due_ms: whose record ends first
+  name_expiry: { key: numbered, value: 'bytes' },
 };
 
 export const tableNames = Object.keys(tables) as readonly Table[];
