@@ -31,13 +31,13 @@ export function actHandlers(modules: {
     }),
 
     retire_epoch(step, ordered) {
-      const { epoch } = requireOrder(ordered, step, 'retire_epoch');
+      const { epoch } = ordered.act;
       const before = standing(step, epoch);
       if (before?.state === 'grace' && before.forced === true) {
         return { ok: false, detail: `epoch ${epoch} is being retired already` };
       }
       const found = before === undefined ? 'there is no such epoch' : `it is ${before.state}`;
-      if (!force(step, epoch).ok) return { ok: false, detail: `epoch ${epoch}: expected one in grace, but ${found}` };
+      if (!force(step, ordered).ok) return { ok: false, detail: `epoch ${epoch}: expected one in grace, but ${found}` };
       return { ok: true, done: modules.onForced };
     },
 

@@ -13,7 +13,6 @@ import type { ActiveEpoch, Epochs } from './epochs.ts';
 import type { Admission } from './intake.ts';
 import type { Orders } from './orders.ts';
 import type { AssetAnswer, Registry } from './registry.ts';
-import type { Retirement } from './retirement.ts';
 import type { Risk, ThreatUpdate } from './risk.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
 import type { Ready, Status } from './status.ts';
@@ -64,7 +63,7 @@ export interface Sequencer extends AsyncDisposable {
   /** What envelopes are encrypted to. */
   readonly keyset: Keyset;
   readonly events: EventEmitter<SequencerEvents>;
-  /** What admins order; each takes a signature of theirs. */
+  /** What admins order; each takes a signature of theirs. Nothing else retires an epoch by force. */
   readonly orders: Orders;
   /** Everything about registered assets but their data. */
   readonly assets: Registry;
@@ -98,8 +97,6 @@ export interface Sequencer extends AsyncDisposable {
    * or from the deadline on, once the old epoch's batches are sealed.
    */
   rotate(wish: Wish): Promise<RotationOutcome>;
-  /** Ends an epoch's grace now. What is still wrapped by its keys is lost; what was acknowledged is opened before. */
-  retire(epoch: number, options: { readonly forced: true }): Promise<Retirement>;
   /** How many secrets an epoch still wraps. */
   backlog(epoch: number): number;
   /** Puts an asset under a policy; durable and in the log when it resolves with `ok`. */

@@ -3,6 +3,7 @@
 // epoch any more, it retires and its keys are let go. What was acknowledged is opened before, even if an admin forces it.
 import { timestamp } from '../actors/encoding.ts';
 import { EPOCH, inGrace, standing } from './epoch.ts';
+import { type Ordered, requireOrder } from './orders.ts';
 import { batchRecord, meta, putMeta } from './records.ts';
 import type { Step } from './runtime.ts';
 import type { Reader } from './store.ts';
@@ -18,8 +19,12 @@ export function close(step: Step, epoch: number): void {
   step.send(EPOCH, epoch, { type: 'closed', barrier: meta(step, 'mempool').next_sequence });
 }
 
-/** Ends grace now, and lets nothing but acknowledged envelopes hold up retirement. What is still wrapped is lost. */
-export function force(step: Step, epoch: number): Retirement {
+/**
+ * Ends grace now, and lets nothing but acknowledged envelopes hold up retirement. What is still wrapped is lost, so an admin has
+ * to order it. Whoever calls wakes the rotator once the step is durable.
+ */
+export function force(step: Step, ordered: Ordered<'retire_epoch'>): Retirement {
+  const { epoch } = requireOrder(ordered, step, 'retire_epoch');
   if (standing(step, epoch)?.state !== 'grace') return { ok: false, code: 'epoch_not_in_grace' };
   close(step, epoch);
   step.send(EPOCH, epoch, { type: 'forced' });

@@ -11,7 +11,7 @@ import { Fault } from './fault.ts';
 import { type EpochKeys, keysetOf } from './keys/keyring.ts';
 import type { KeySource } from './keys/source.ts';
 import { type Meta, meta, pendingRotation, putMeta, type RotationRecord, rotationRecord } from './records.ts';
-import { type Backlog, close, force, isOver, isSpent, type Retirement, retire } from './retirement.ts';
+import { type Backlog, close, isOver, isSpent, retire } from './retirement.ts';
 import { announce, bringForward, execute, isDue, isReady } from './rotation.ts';
 import type { Runtime, Step } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
@@ -105,18 +105,6 @@ export class Rotator {
     const grace = inGrace(store).length;
     if (grace >= GRACE_EPOCHS_MAX && !isUrgent(wish)) return { ok: false, code: 'too_many_epochs', grace };
     return { ok: true, rotation: await this.#exclusively(() => this.#announce(wish)) };
-  }
-
-  /**
-   * Ends an epoch's grace by force. A room that has a step of its own (an admin's order) calls `force` of retirement.ts in it
-   * and wakes the rotator.
-   *
-   * @throws {Fault} store_…
-   */
-  async retire(epoch: number): Promise<Retirement> {
-    const outcome = await this.#modules.runtime.commit((step) => force(step, epoch));
-    this.wake();
-    return outcome;
   }
 
   /** The first quote since the start has verified: are these the measurements that the store remembers? */

@@ -21,7 +21,6 @@ import type { Orders } from './orders.ts';
 import { pendingRotation } from './records.ts';
 import { setRedundancy } from './redundancy.ts';
 import type { Registry } from './registry.ts';
-import type { Retirement } from './retirement.ts';
 import type { Risk, ThreatUpdate } from './risk.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
 import { type Ready, ready, type Status, status } from './status.ts';
@@ -168,10 +167,6 @@ class Assembled implements Sequencer {
 
   rotate(wish: Wish): Promise<RotationOutcome> {
     return this.#rooms.rotator.rotate(wish);
-  }
-
-  retire(epoch: number): Promise<Retirement> {
-    return this.#rooms.rotator.retire(epoch);
   }
 
   backlog(epoch: number): number {

@@ -1,5 +1,6 @@
 // Wrapped secrets in a whole daemon: they follow the active epoch, and an epoch does not retire before they have.
 import { expect, it } from 'vitest';
+import { makeAdmin } from '../test/admin.ts';
 import { type House, openHouse } from '../test/house.ts';
 import { secretFor } from '../test/vaulted.ts';
 import { standing } from './epoch.ts';
@@ -35,8 +36,9 @@ it('a rotation moves them, and the epoch before retires only then', async () => 
   expect(adopted).toEqual({ ok: false, code: 'epoch_not_accepted' });
 });
 
-it('one that does not open keeps its epoch from retiring, until it is forced', async () => {
-  await using house = await openHouse({ rotation });
+it('one that does not open keeps its epoch from retiring, until an admin orders it', async () => {
+  const admin = makeAdmin(1);
+  await using house = await openHouse({ rotation, admin: { keys: [admin.public_key] } });
   const { sequencer, journaled } = house;
   const { store, wrapping } = sequencer;
   await filled(house);
@@ -48,7 +50,8 @@ it('one that does not open keeps its epoch from retiring, until it is forced', a
   expect(sequencer.backlog(1)).toBe(1);
   expect(standing(store, 1)?.state).toBe('grace');
 
-  expect(await sequencer.retire(1, { forced: true })).toEqual({ ok: true });
+  const order = admin.order(sequencer.epoch.log.log_id, { type: 'retire_epoch', epoch: 1 });
+  expect(await sequencer.orders.execute(order)).toMatchObject({ ok: true });
   await journaled('epoch_retired', ({ epoch, forced }) => epoch === 1 && forced === true);
   const used = await wrapping.wraps.use(store, 'name', 'k51', () => {});
   expect(used).toEqual({ ok: false, code: 'epoch_retired' });

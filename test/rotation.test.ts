@@ -14,6 +14,7 @@ import { standing } from '../daemon/epoch.ts';
 import { Fault } from '../daemon/fault.ts';
 import { keysetRecord, meta, pendingRotation, putMeta, rotationRecord } from '../daemon/records.ts';
 import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
+import { makeAdmin } from './admin.ts';
 import { journaled, type Overrides, quiet, settings, signed } from './house.ts';
 
 const folders: string[] = [];
@@ -207,19 +208,27 @@ describe('an epoch in grace', () => {
     expect(again.epoch.keys.epoch).toBe(2);
   });
 
-  it('is retired by force before its time, but not before what was acknowledged is opened', async () => {
-    await using sequencer = await start(newFolder(), { sequencer: { batch_interval_ms: 60_000, batch_size: 50 } });
+  it('is retired by an order before its time, but not before what was acknowledged is opened', async () => {
+    const admin = makeAdmin(1);
+    await using sequencer = await start(newFolder(), {
+      sequencer: { batch_interval_ms: 60_000, batch_size: 50 },
+      admin: { keys: [admin.public_key] },
+    });
+    const { log_id } = sequencer.epoch.log;
+    const retire = () => sequencer.orders.execute(admin.order(log_id, { type: 'retire_epoch', epoch: 1 }));
+    const refused = (found: string) => ({ ok: false, code: 'act_refused', detail: expect.stringContaining(found) });
     const first = sequencer.keyset;
-    expect(await sequencer.retire(1, { forced: true })).toEqual({ ok: false, code: 'epoch_not_in_grace' });
+    expect(await retire()).toEqual(refused('it is active'));
     await sequencer.rotate({ reason: 'manual', delay_blocks: 0 });
     await executed(sequencer, 2);
     const id = await admit(sequencer, first);
-    expect(await sequencer.retire(1, { forced: true })).toEqual({ ok: true });
+    expect(await retire()).toMatchObject({ ok: true });
+    expect(await retire()).toEqual(refused('is being retired already'));
     expect(await sequencer.submitEncrypted(await enveloped(first))).toMatchObject({ code: 'epoch_not_accepted' });
     expect(standing(sequencer.store, 1)).toMatchObject({ state: 'grace', forced: true });
     await sequencer.createBatch();
     await journaled(sequencer, 'epoch_retired', ({ epoch, forced }) => epoch === 1 && forced === true);
-    expect(await sequencer.retire(1, { forced: true })).toEqual({ ok: false, code: 'epoch_not_in_grace' });
+    expect(await retire()).toEqual(refused('it is retired'));
     await finish(sequencer);
     expect([...verified(sequencer).keys()]).toEqual([id]);
   });
