@@ -23,6 +23,7 @@ const OTHER_STATUS: Readonly<Record<string, number>> = {
   'GET /log/tile/{level}/{index}': 404,
   'POST /transactions': 202,
   'POST /assets/register': 201,
+  'POST /epochs/rotate': 202,
 };
 
 const INDICATOR = {

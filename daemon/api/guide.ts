@@ -83,6 +83,7 @@ export const EXAMPLES: readonly Example[] = [
   open('GET /log/seals', 'Heads that were sealed, of a size above `after` (at most 100)', '"$AEGIS/log/seals?after=0"'),
   open('GET /log/seals/{size}', 'The seal of a size, as `sealed` of `/log/head`', '$AEGIS/log/seals/2'),
   open('GET /epochs', 'Epochs of keys, newest first', '$AEGIS/epochs'),
+  open('GET /epochs/rotations', 'The rotation log, newest first', '$AEGIS/epochs/rotations'),
   open('GET /epochs/{epoch}/keyset', 'Public keys with the quote that binds them', '$AEGIS/epochs/1/keyset'),
   open(
     'GET /attestation',
@@ -130,6 +131,13 @@ export const EXAMPLES: readonly Example[] = [
     role: 'admin',
     answer: 'Cuts a batch now; its height, or null when nothing is pending',
     curl: 'curl -s -X POST --unix-socket state/aegisd.sock http://aegisd/batches/cut',
+  },
+  {
+    route: 'POST /epochs/rotate',
+    role: 'admin',
+    answer:
+      '202 with the rotation that it announces; `reason` is `manual` or `compromise`, `delay_blocks` may put it off',
+    curl: `curl -s -H 'content-type: application/json' -d '{"reason":"manual"}' --unix-socket state/aegisd.sock http://aegisd/epochs/rotate`,
   },
   {
     route: 'POST /assets/register',
