@@ -35,7 +35,7 @@ export interface ExtendTask {
 
 export type KeyRefusal = 'key_unopenable' | 'key_foreign' | 'key_retired';
 export type ExtendOutcome =
-  | { readonly ok: true; readonly record: Uint8Array; readonly rewrapped: Uint8Array | null }
+  | { readonly ok: true; readonly record: Uint8Array; readonly rewrapped: WrappedName | null }
   | { readonly ok: false; readonly code: KeyRefusal };
 
 /** A record that claims to be of this name, and perhaps a key that does. */
@@ -69,7 +69,8 @@ export function extend({ rows, keys, to }: ExtendTask): ExtendOutcome[] {
       // The name's own key decides: of another seed, or of a machine that computes wrongly, nothing leaves.
       if (!verify(null, message_v2, publicKey, signature)) return { ok: false, code: 'key_foreign' };
       const record = writeRecord(row, signWith(der, message_v1), signature);
-      return { ok: true, record, rewrapped: row.epoch === to.epoch ? null : sealEcies(to.point, seed) };
+      const rewrapped = row.epoch === to.epoch ? null : { epoch: to.epoch, wrapped: sealEcies(to.point, seed) };
+      return { ok: true, record, rewrapped };
     });
   });
 }

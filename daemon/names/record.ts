@@ -1,0 +1,208 @@
+// The records of names and everything that is kept beside them (DESIGN §10): the schedule as an index by due time, whose record ends
+// first as another, and how many names stand where. Only this file writes them, all in the step that changes a name, so that
+// the schedule is read and never rebuilt: names cost disk and no memory.
+import assert from 'node:assert';
+import type { Snapshot } from '../../actors/effect.ts';
+import { begin, step as stepMachine } from '../../actors/effect.ts';
+import { base64, fromBase64, uintBytes } from '../../actors/encoding.ts';
+import type { Candidate } from '../../actors/extension.ts';
+import type { IpnsEntry } from '../../actors/ipns.ts';
+import {
+  NAME_MACHINE_VERSION,
+  type NameContext,
+  type NameEvent,
+  type NameState,
+  nameMachine,
+} from '../../actors/name.ts';
+import type { Reader, Transaction } from '../store.ts';
+
+/** What a record says, and the record itself. */
+export interface Held extends IpnsEntry {
+  readonly eol_ms: number;
+  readonly record: Uint8Array;
+}
+
+/** An enrolled name. Its key lies with the wrapped secrets (wraps.ts), under the kind `name`. */
+export interface Name {
+  readonly machine: Snapshot;
+  readonly held: Held;
+  /** Null while it is quarantined. */
+  readonly due_ms: number | null;
+  /** Counts what the owner brought: what was under way for an earlier one is dropped. */
+  readonly revision: number;
+  /** The router should be asked what it has before it hears from us again. */
+  readonly resolve: boolean;
+  readonly enrolled_at_ms: number;
+  /** Null before the first publication. */
+  readonly published_at_ms: number | null;
+}
+
+/** As kept: wide integers as text, bytes in base64. */
+interface Kept extends Omit<Name, 'held'> {
+  readonly held: {
+    readonly value: string;
+    readonly sequence: string;
+    readonly ttl_ns: string;
+    readonly validity: string;
+    readonly eol_ms: number;
+    readonly record: string;
+  };
+}
+
+export const NAME_TOTALS = [
+  'due',
+  'extended',
+  'published',
+  'failed',
+  'stale',
+  'quarantined',
+  'adopted',
+  'conflicts',
+  'lies',
+] as const;
+export type NameTotal = (typeof NAME_TOTALS)[number];
+
+/** `meta` record `names`. */
+export interface NamesMeta {
+  /** How many names stand in each state. */
+  readonly counts: Readonly<Partial<Record<NameState, number>>>;
+  /** What has ever happened. */
+  readonly totals: Readonly<Partial<Record<NameTotal, number>>>;
+  /** When a name was last published, or failed. */
+  readonly last_run_at_ms: number | null;
+}
+
+export const namesMeta = (reader: Reader): NamesMeta =>
+  (reader.get('meta', 'names') as NamesMeta | undefined) ?? { counts: {}, totals: {}, last_run_at_ms: null };
+
+export function nameRecord(reader: Reader, name: string): Name | undefined {
+  const kept = reader.get('names', name) as Kept | undefined;
+  return kept === undefined ? undefined : nameOfKept(kept);
+}
+
+export function nameOfKept(kept: unknown): Name {
+  const { held, ...rest } = kept as Kept;
+  const { sequence, ttl_ns, record } = held;
+  return { ...rest, held: { ...held, sequence: BigInt(sequence), ttl_ns: BigInt(ttl_ns), record: fromBase64(record) } };
+}
+
+export const newMachine = (): Snapshot => begin(nameMachine, NAME_MACHINE_VERSION, undefined).snapshot;
+
+/** An event from inside: one that the state doesn't take is a bug. */
+export function advance(machine: Snapshot, ...events: readonly NameEvent[]): Snapshot {
+  return events.reduce((before, event) => {
+    const stepped = stepMachine(nameMachine, before, event);
+    assert(stepped.ok, `a name accepts no ${event.type} while ${String(before.value)}`);
+    return stepped.snapshot;
+  }, machine);
+}
+
+export const stateOf = ({ machine }: Pick<Name, 'machine'>): NameState => machine.value as NameState;
+export const contextOf = ({ machine }: Pick<Name, 'machine'>): NameContext => machine.context as NameContext;
+export const candidateOf = ({ value, sequence, eol_ms }: Candidate): Candidate => ({ value, sequence, eol_ms });
+
+/** Writes a name with its places in the indexes, and counts. @param after  undefined removes it */
+export function putName(
+  step: Transaction,
+  name: string,
+  before: Name | undefined,
+  after: Name | undefined,
+  events: readonly NameTotal[] = [],
+  at_ms: number | null = null,
+): void {
+  if (before !== undefined) removePlaces(step, name, before);
+  if (after === undefined) step.remove('names', name);
+  else {
+    const { held, ...rest } = after;
+    const { sequence, ttl_ns, record } = held;
+    step.put('names', name, {
+      ...rest,
+      held: { ...held, sequence: String(sequence), ttl_ns: String(ttl_ns), record: base64(record) },
+    } satisfies Kept);
+    putPlaces(step, name, after);
+  }
+  count(step, before, after, events, at_ms);
+}
+
+const PLACE_BYTES = 8;
+/** A record may have ended before 1970, or be made to look so. */
+const placeOf = (time_ms: number): number => Math.max(0, Math.floor(time_ms));
+
+function putPlaces(step: Transaction, name: string, { due_ms, held }: Name): void {
+  if (due_ms === null) return;
+  const [due, eol] = [placeOf(due_ms), placeOf(held.eol_ms)];
+  step.put('name_due', [due, name], uintBytes(eol, PLACE_BYTES));
+  step.put('name_expiry', [eol, name], uintBytes(due, PLACE_BYTES));
+}
+
+function removePlaces(step: Transaction, name: string, { due_ms, held }: Name): void {
+  if (due_ms === null) return;
+  step.remove('name_due', [placeOf(due_ms), name]);
+  step.remove('name_expiry', [placeOf(held.eol_ms), name]);
+}
+
+function count(
+  step: Transaction,
+  before: Name | undefined,
+  after: Name | undefined,
+  events: readonly NameTotal[],
+  at_ms: number | null,
+): void {
+  const meta = namesMeta(step);
+  const counts = { ...meta.counts };
+  const totals = { ...meta.totals };
+  if (before !== undefined) counts[stateOf(before)] = (counts[stateOf(before)] ?? 0) - 1;
+  if (after !== undefined) counts[stateOf(after)] = (counts[stateOf(after)] ?? 0) + 1;
+  for (const event of events) totals[event] = (totals[event] ?? 0) + 1;
+  const { last_run_at_ms } = meta;
+  step.put('meta', 'names', { counts, totals, last_run_at_ms: at_ms ?? last_run_at_ms } satisfies NamesMeta);
+}
+
+/** How far the expiry index is read for names that are due, when more are due than are taken at once. */
+const LOOK_MAX = 2_048;
+
+const wordOf = (value: Uint8Array): number => Number(new DataView(value.buffer, value.byteOffset).getBigUint64(0));
+
+/**
+ * The names that are due, the nearest end of life first: all of them while they are few, and the most urgent when downtime has
+ * left many behind.
+ *
+ * @param skip  names that are under way, or were given up for now
+ */
+export function dueNames(reader: Reader, now_ms: number, skip: (name: string) => boolean, limit: number): string[] {
+  const page = [...reader.range('name_due', { end: [placeOf(now_ms) + 1, ''], limit: limit + 1 })];
+  const due = page.map(([[, name], value]) => ({ name, eol_ms: wordOf(value) })).filter(({ name }) => !skip(name));
+  if (page.length <= limit) return urgentFirst(due);
+  const urgent = [...reader.range('name_expiry', { limit: LOOK_MAX })]
+    .filter(([[, name], value]) => wordOf(value) <= now_ms && !skip(name))
+    .slice(0, limit)
+    .map(([[, name]]) => name);
+  return urgent.length > 0 ? urgent : urgentFirst(due);
+}
+
+function urgentFirst(due: { readonly name: string; readonly eol_ms: number }[]): string[] {
+  return due.sort((a, b) => a.eol_ms - b.eol_ms).map(({ name }) => name);
+}
+
+/** When the first record ends of those that are republished; undefined when there are none. */
+export function soonestExpiry(reader: Reader): number | undefined {
+  const [first] = reader.range('name_expiry', { limit: 1 });
+  return first?.[0][0];
+}
+
+/** For tests and checks: records, indexes and counts say the same. */
+export function namesAgree(reader: Reader): boolean {
+  const names = [...reader.range('names', { limit: 100_000 })].map(([name, kept]) => [name, nameOfKept(kept)] as const);
+  const scheduled = names.filter(([, { due_ms }]) => due_ms !== null);
+  const total = Object.values(namesMeta(reader).counts).reduce((sum, each) => sum + each, 0);
+  const placed = scheduled.every(([name, { due_ms, held }]) => {
+    const due = reader.get('name_due', [placeOf(due_ms!), name]);
+    return due !== undefined && wordOf(due) === placeOf(held.eol_ms);
+  });
+  return (
+    placed &&
+    total === names.length &&
+    reader.count('name_due') === scheduled.length &&
+    reader.count('name_expiry') === scheduled.length
+  );
+}

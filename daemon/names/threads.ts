@@ -1,0 +1,39 @@
+// What the rooms of names have threads do: sign, and examine what comes from outside. Rows go in chunks, with the keys of the
+// epochs that they are of and no others; a key that has retired is simply not among them, and the row says so.
+import { fromBase64 } from '../../actors/encoding.ts';
+import type { ExamineOutcome, ExamineRow, ExtendOutcome, ExtendRow, NamesKey } from '../../workers/name.ts';
+import type { Pool } from '../../workers/pool.ts';
+import { runJob } from '../job.ts';
+import type { WrapKeys } from '../wraps.ts';
+import { Chunks } from './limit.ts';
+
+/** A row takes a millisecond, and more where its key moves to another epoch. */
+const ROWS_MAX = 16;
+
+interface Modules {
+  readonly pool: Pool;
+  readonly epochs: { readonly active: { readonly keys: WrapKeys }; keysOf(epoch: number): WrapKeys | undefined };
+}
+
+export class NameThreads {
+  readonly extend: Chunks<ExtendRow, ExtendOutcome>;
+  readonly examine: Chunks<ExamineRow, ExamineOutcome>;
+
+  constructor({ pool, epochs }: Modules) {
+    const keysOf = (wanted: Iterable<number>): NamesKey[] =>
+      [...new Set(wanted)].flatMap((epoch) => {
+        const keys = epochs.keysOf(epoch);
+        return keys === undefined ? [] : [{ epoch, names: keys.names }];
+      });
+    this.extend = new Chunks(ROWS_MAX, (rows) => {
+      const { epoch, public: published } = epochs.active.keys;
+      if (published.names === null) throw new Error('an epoch has a names key');
+      const to = { epoch, point: fromBase64(published.names) };
+      return runJob(pool, 'extend', { rows, keys: keysOf(rows.map((row) => row.epoch)), to });
+    });
+    this.examine = new Chunks(ROWS_MAX, (rows) => {
+      const wanted = rows.flatMap(({ key }) => (key === null ? [] : [key.epoch]));
+      return runJob(pool, 'examine', { rows, keys: keysOf(wanted) });
+    });
+  }
+}
