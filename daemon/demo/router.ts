@@ -62,7 +62,7 @@ export async function startRouter(folder: string): Promise<TestRouter> {
     if (switches.slow_ms > 0) await delay(switches.slow_ms);
     if (switches.outage) {
       reply.hijack();
-      request.raw.destroy();
+      request.raw.socket.destroy();
       return;
     }
     if (switches.status !== null) {
