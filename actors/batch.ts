@@ -3,6 +3,7 @@
 // batch through its stages is sequencing.ts.
 import { z } from 'zod';
 import { Touched } from './asset.ts';
+import { Checkpoint } from './checkpoint.ts';
 import {
   Bytes32,
   base64Of,
@@ -138,7 +139,13 @@ const Signed = z.strictObject({
   attestation: Attestation.nullable(),
   risk_assessment: RiskAssessment,
   asset_protections: z.array(Touched).max(TOUCHED_MAX),
-  migration_checkpoint: z.null(),
+  migration_checkpoint: Checkpoint.extend({
+    pqc_signature: Checkpoint.shape.pqc_signature
+      .nullable()
+      .describe('null where another epoch signed it than the batch, whose keyset this file has.'),
+  })
+    .nullable()
+    .describe('Of the migration that ran when the batch was cut.'),
   keyset: Keyset,
 });
 

@@ -21,6 +21,7 @@ import {
   KEYSET_KEYS,
   keysetDigest,
   logId,
+  migrationDigest,
   orderDigest,
   policyDigest,
   quoteDigest,
@@ -312,6 +313,17 @@ const TABLE: Record<Tag, { types: string; values: readonly unknown[]; ours: Uint
     ours: checkpointDigest({
       ...{ log_id: id64('log'), checkpoint_id: 'checkpoint_12345', block_number: 12_345, state_hash: id64('state') },
       ...{ asset_count: 100_000, timestamp_ms: 1_771_419_531_129, epoch: 3 },
+    }),
+  },
+  'aegis/migration/v1': {
+    types: 'uint8, bytes32[2], bytes32[2], bytes32[2], bytes32[2], uint64',
+    values: [
+      ...[2, id64('log'), hex(sha512(utf8('checkpoint_12345'))), id64('checkpoint'), id64('senders')],
+      1_771_419_531_130n,
+    ],
+    ours: migrationDigest({
+      ...{ act: 2, log_id: id64('log'), checkpoint_id: 'checkpoint_12345', checkpoint_digest: id64('checkpoint') },
+      ...{ senders_root: bytes('senders', 64), timestamp_ms: 1_771_419_531_130 },
     }),
   },
 };

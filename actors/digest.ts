@@ -28,6 +28,7 @@ export const TAGS = [
   'aegis/witness/v1',
   'aegis/channel/v1',
   'aegis/checkpoint/v1',
+  'aegis/migration/v1',
 ] as const;
 export type Tag = (typeof TAGS)[number];
 
@@ -381,5 +382,27 @@ export function checkpointDigest(checkpoint: {
     ['uint64', checkpoint.asset_count],
     ['uint64', checkpoint.timestamp_ms],
     ['uint32', checkpoint.epoch],
+  ]);
+}
+
+/** Numbered in `aegis/migration/v1`. */
+export const MIGRATION_ACTS = { started: 1, completed: 2, rolled_back: 3 } as const;
+
+/** That a migration has begun or ended, as the log holds it. `checkpoint_digest` is null until the checkpoint is whole. */
+export function migrationDigest(migration: {
+  act: number;
+  log_id: string;
+  checkpoint_id: string;
+  checkpoint_digest: string | null;
+  senders_root: Uint8Array;
+  timestamp_ms: number;
+}): Uint8Array {
+  return digest('aegis/migration/v1', [
+    ['uint8', migration.act],
+    ['bytes32[2]', fromHex(migration.log_id)],
+    ['bytes32[2]', sha512(utf8(migration.checkpoint_id))],
+    ['bytes32[2]', migration.checkpoint_digest === null ? ZERO_DIGEST : fromHex(migration.checkpoint_digest)],
+    ['bytes32[2]', migration.senders_root],
+    ['uint64', migration.timestamp_ms],
   ]);
 }

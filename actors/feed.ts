@@ -23,6 +23,11 @@ export const ENTRY_TYPES = [
   'asset_policy',
   'asset_removed',
   'asset_protection',
+  'checkpoint_created',
+  'migration_ordered',
+  'migration_started',
+  'migration_completed',
+  'migration_rolled_back',
 ] as const;
 
 export const FeedEntry = z

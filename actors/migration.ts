@@ -4,7 +4,7 @@
 // is meanwhile follows from the migration's state, so that all of them change with one record and none is ever half moved.
 import { setup } from 'xstate';
 import { EFFECT, type Effect } from './effect.ts';
-import type { AssetState } from './protection.ts';
+import type { MigratingState } from './protection.ts';
 
 interface Numbered {
   readonly number: number;
@@ -92,7 +92,7 @@ export const migrationMachine = setup({
 });
 
 /** What an active asset is while a migration is in this state; null where none runs. */
-export const ASSETS_WHILE: Readonly<Record<MigrationState, Exclude<AssetState, 'Active' | 'Protected'> | null>> = {
+export const ASSETS_WHILE: Readonly<Record<MigrationState, MigratingState | null>> = {
   preparing: 'Preparing',
   migrating: 'Migrating',
   moving: 'Migrated',

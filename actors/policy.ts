@@ -9,7 +9,7 @@ import { type Address, type Reach, reach, WRAPPER_INTERFACE } from './calldata.t
 import { concat, fromHex, hex } from './encoding.ts';
 import type { Scheme } from './envelope.ts';
 import { type Interface, interfaceOf, operationOf, STANDARD } from './operation.ts';
-import { type AssetState, stateAt } from './protection.ts';
+import { type AssetState, type MigratingState, stateAt } from './protection.ts';
 import type { Refusal } from './refusal.ts';
 import { encodeUint, listPrefix } from './rlp.ts';
 
@@ -18,6 +18,8 @@ export interface World {
   readonly chain_id: string;
   /** Held level of the risk (protection.ts). */
   readonly held: number;
+  /** What active assets are in the migration that runs; null while none does. */
+  readonly migrating?: MigratingState | null;
   /** Its newest verified evidence has not ended. */
   readonly attested: boolean;
   find(asset_id: string): Asset | undefined;
@@ -124,7 +126,7 @@ function broken({ asset, operation, malformed }: Act, subject: Subject, world: W
 function rules(
   asset: Asset,
   operation: string,
-  by: { held: number; attested: boolean; pqc: boolean; migration: boolean },
+  by: Pick<World, 'held' | 'migrating' | 'attested'> & { pqc: boolean; migration: boolean },
 ): Exclude<PolicyRefusal, `calldata_${string}` | 'asset_undeclared' | 'asset_not_touched'> | null {
   const { allowed_operations, emergency_operations, requires_pqc, requires_tee } = asset.access_policy;
   if (requires_pqc && !by.pqc) return 'pqc_required';
@@ -140,14 +142,14 @@ function rules(
 export function judgeData(
   asset: Asset,
   operation: DataOperation,
-  world: Pick<World, 'held' | 'attested'>,
+  world: Pick<World, 'held' | 'migrating' | 'attested'>,
 ): { readonly ok: true } | { readonly ok: false; readonly reason: NonNullable<ReturnType<typeof rules>> } {
   const reason = rules(asset, operation, { ...world, pqc: true, migration: false });
   return reason === null ? { ok: true } : { ok: false, reason };
 }
 
-const stateOf = (asset: Asset, { held }: { held: number }): AssetState =>
-  stateAt(asset.state, asset.access_policy.risk_threshold, held);
+const stateOf = (asset: Asset, { held, migrating = null }: Pick<World, 'held' | 'migrating'>): AssetState =>
+  stateAt(asset.state, asset.access_policy.risk_threshold, held, migrating);
 
 /** What ordering may know of an envelope's references before it is opened: those that a transaction can touch at all. */
 export function assess(

@@ -53,9 +53,23 @@ export const assetMachine = setup({
   },
 });
 
-/** What an asset is at a held level. Only an active one can be protected: a migration goes on whatever the risk. */
-export function stateAt(kept: Exclude<AssetState, 'Protected'>, risk_threshold: number, held: number): AssetState {
-  return kept === 'Active' && held >= risk_threshold ? 'Protected' : kept;
+/** What a running migration makes of active assets. */
+export type MigratingState = Exclude<AssetState, 'Active' | 'Protected'>;
+
+/**
+ * What an asset is at a held level, and while a migration runs. Only an active one can be protected: a migration goes on whatever
+ * the risk.
+ *
+ * @param migrating  null while no migration runs
+ */
+export function stateAt(
+  kept: Exclude<AssetState, 'Protected'>,
+  risk_threshold: number,
+  held: number,
+  migrating: MigratingState | null = null,
+): AssetState {
+  if (kept !== 'Active') return kept;
+  return migrating ?? (held >= risk_threshold ? 'Protected' : 'Active');
 }
 
 /** One step of the machine. @returns the new state, or a refusal where the state doesn't list the event */

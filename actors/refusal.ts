@@ -93,6 +93,11 @@ export const REFUSALS = {
     'It wraps more calls, or deeper, than are looked into.',
     'Split it into several transactions.',
   ],
+  migration_not_listed: [
+    29,
+    'It claims to belong to the running migration, which does not list its sender.',
+    'Encrypt anew without requires_migration, or have the operator list the sender when the next migration starts.',
+  ],
 } as const satisfies Record<string, readonly [code: number, sentence: string, remedy: string]>;
 
 export type Refusal = keyof typeof REFUSALS;

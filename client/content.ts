@@ -3,6 +3,7 @@
 // signature over the header's digest they bind every value here but the ones that DESIGN lists as unsigned.
 import { assetsRoot, byId } from '../actors/asset.ts';
 import { ALGORITHM_BIT, byNonce, orderRoot, refusedRoot, txRoot } from '../actors/batch.ts';
+import { digestOfCheckpoint } from '../actors/checkpoint.ts';
 import { envelopeId, ZERO_DIGEST } from '../actors/digest.ts';
 import { fromHex, hex, timestamp } from '../actors/encoding.ts';
 import { claimsAad } from '../actors/envelope.ts';
@@ -41,11 +42,37 @@ export const checkHeader: Check = ({ file, digest }) => {
   if (file.risk_assessment.score !== header.risk_score) {
     return fail('risk_score_mismatch', 'risk_assessment.score', `the header says ${header.risk_score}`);
   }
-  if (header.checkpoint_digest !== NO_DIGEST) {
-    return fail('checkpoint_mismatch', 'header.checkpoint_digest', 'migration_checkpoint is null, so expected zero');
-  }
-  return checkAssets(file);
+  return checkCheckpoint(file) ?? checkAssets(file);
 };
+
+/** Of the migration that ran when the batch was cut, as the header has its digest. */
+function checkCheckpoint({ header, migration_checkpoint: checkpoint }: File): Failure | null {
+  const digest = checkpoint === null ? NO_DIGEST : hex(digestOfCheckpoint(checkpoint));
+  if (header.checkpoint_digest !== digest) {
+    const said =
+      checkpoint === null ? 'migration_checkpoint is null, so expected zero' : `the checkpoint's is ${digest}`;
+    return fail('checkpoint_mismatch', 'header.checkpoint_digest', said);
+  }
+  if (checkpoint === null) return null;
+  const at = 'migration_checkpoint';
+  if (checkpoint.log_id !== header.log_id) {
+    return fail('checkpoint_invalid', `${at}.log_id`, `the batch is of log ${header.log_id}`);
+  }
+  if (checkpoint.block_number > header.height) {
+    return fail('checkpoint_invalid', `${at}.block_number`, `taken after the batch of height ${header.height} was cut`);
+  }
+  if (checkpoint.epoch > header.epoch) {
+    return fail('checkpoint_invalid', `${at}.epoch`, `the batch is of epoch ${header.epoch}`);
+  }
+  if ((checkpoint.epoch === header.epoch) !== (checkpoint.pqc_signature !== null)) {
+    return fail(
+      'checkpoint_invalid',
+      `${at}.pqc_signature`,
+      'expected one exactly where its epoch is that of the batch',
+    );
+  }
+  return null;
+}
 
 /** Sorted, each once and declared, and what `assets_root` is over. */
 function checkAssets({ header, asset_protections, transactions }: File): Failure | null {

@@ -5,6 +5,7 @@ import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
 import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
 import type { BatchFile } from '../actors/batch.ts';
+import { CHECKPOINT_CONTEXT, digestOfCheckpoint } from '../actors/checkpoint.ts';
 import { batchHash } from '../actors/eip712.ts';
 import { equal, fromBase64, fromHex, hex, utf8 } from '../actors/encoding.ts';
 import { logLeaf, verifyInclusion } from '../actors/tree.ts';
@@ -13,6 +14,7 @@ import { checkPlatforms, judgePlatforms } from './platforms.ts';
 import { type Check, fail, type Subject } from './verdict.ts';
 
 const BATCH_CONTEXT = { context: utf8('aegis/batch/v1') };
+const CHECKPOINT = { context: utf8(CHECKPOINT_CONTEXT) };
 const SEAL_CONTEXT = { context: utf8('aegis/seal/v1') };
 
 export const checkKeyset: Check = ({ file: { header, keyset, slh_dsa_sig }, policy, keyset_digest }) => {
@@ -66,6 +68,15 @@ export const checkSeal: Check = ({ file: { header, slh_dsa_sig }, digest, keyset
 export const checkMlDsa: Check = ({ file, policy, digest, head_digest, found }) => {
   const key = fromBase64(file.keyset.ml_dsa_87);
   const batch = verifies(() => ml_dsa87.verify(fromBase64(file.ml_dsa_sig.signature), digest, key, BATCH_CONTEXT));
+  const checkpoint = file.migration_checkpoint;
+  // Under every policy: where it is said to be signed, it is.
+  if (checkpoint !== null && checkpoint.pqc_signature !== null) {
+    const signature = fromBase64(checkpoint.pqc_signature);
+    const signed = digestOfCheckpoint(checkpoint);
+    if (!verifies(() => ml_dsa87.verify(signature, signed, key, CHECKPOINT))) {
+      return fail('checkpoint_invalid', 'migration_checkpoint.pqc_signature', "does not verify under the keyset's key");
+    }
+  }
   const head =
     file.slh_dsa_sig === null ||
     verifies(() => ml_dsa87.verify(fromBase64(file.slh_dsa_sig!.ml_dsa_signature), head_digest, key, SEAL_CONTEXT));

@@ -43,6 +43,7 @@ export const FAILURE_CODES = [
   'algorithms_missing',
   'risk_score_mismatch',
   'checkpoint_mismatch',
+  'checkpoint_invalid',
   'assets_root_mismatch',
   'assets_order_invalid',
   'asset_not_declared',

@@ -47,6 +47,7 @@ describe("the upstream's own file", () => {
     expect(mapped).toEqual([
       ['quantum.hybrid_ecdsa', 'quantum.hybrid_ecdsa'],
       ['intelligence.mode', 'ordering.mode'],
+      ['migration.checkpoint_interval', 'migration.checkpoint_interval'],
       ['performance.batch_size', 'sequencer.batch_size'],
       ['performance.mempool_capacity', 'mempool.capacity'],
       ['performance.max_transactions_per_batch', 'sequencer.max_transactions_per_batch'],
@@ -71,6 +72,7 @@ describe("the upstream's own file", () => {
       'assets.offchain_files',
       'assets.offchain_streams',
       'assets.crosschain_bridges',
+      'migration.enable_rollback',
       'migration.state_encryption',
       'monitoring.enable_metrics',
       'monitoring.enable_logs',
@@ -79,7 +81,7 @@ describe("the upstream's own file", () => {
       'security.enforce_pqc_signatures',
       'security.encrypt_mempool',
     ]);
-    expect(keys('refused')).toHaveLength(37 - 6 - 19);
+    expect(keys('refused')).toHaveLength(37 - 7 - 20);
     expect(report.every(({ reason }) => reason.length > 10)).toBe(true);
   });
 
@@ -112,7 +114,8 @@ describe('a key', () => {
     ['intelligence.enable_migration', '"no"', 'refused', 'expected true or false'],
     ['assets.onchain_nfts', 'true', 'implied', 'can be registered'],
     ['assets.onchain_nfts', 'false', 'refused', 'no type of asset'],
-    ['migration.enable_rollback', 'false', 'implied', 'nothing is rolled back'],
+    ['migration.enable_rollback', 'true', 'implied', 'can always be rolled back'],
+    ['migration.enable_rollback', 'false', 'refused', 'can always be rolled back'],
     ['migration.state_encryption', 'false', 'refused', 'no store that is not encrypted'],
     ['performance.batch_size', '0', 'refused', 'sequencer.batch_size: expected an integer from 1 to 10000'],
     ['performance.batch_size', '10.5', 'refused', 'not a float'],

@@ -125,7 +125,7 @@ const ONE = 'replication over several workers is not in this version, and [worke
 const CONTRACT = 'the daemon deploys no contract, and anchoring on a chain is not in this version';
 const ASSETS = 'assets of every type can be registered (POST /assets/register), and their policies count from then on';
 const ASSETS_NOT = 'no type of asset can be switched off; register none of it';
-const MIGRATION = 'migration is not in this version';
+const ROLLBACK = 'a migration can always be rolled back (POST /migration/rollback), until it is completed';
 
 const asset = () => only(true, ASSETS, ASSETS_NOT);
 const threshold = (value: bigint, recommendation: string) =>
@@ -167,7 +167,7 @@ const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
       'ordering.requires_pqc_weight',
       'ordering.requires_tee_weight',
     ),
-    enable_migration: weighs(MIGRATION, 'ordering.migration_weight'),
+    enable_migration: weighs('only what belongs to a running migration counts', 'ordering.migration_weight'),
   },
   assets: {
     onchain_tokens: asset(),
@@ -179,8 +179,8 @@ const RULES: Readonly<Record<string, Readonly<Record<string, Rule>>>> = {
     crosschain_bridges: asset(),
   },
   migration: {
-    checkpoint_interval: never(MIGRATION),
-    enable_rollback: only(false, 'nothing is rolled back', MIGRATION),
+    checkpoint_interval: sets('migration.checkpoint_interval'),
+    enable_rollback: only(true, ROLLBACK, ROLLBACK),
     state_encryption: always(
       'every record at rest is sealed with AES-256-GCM',
       'there is no store that is not encrypted',

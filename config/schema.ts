@@ -360,6 +360,10 @@ export const schema = table({
     names_max: integer(1, 10_000_000, 'names'),
     worker: flag(),
   }),
+  migration: table({
+    checkpoint_interval: integer(0, 1_000_000_000, 'batches'),
+    checkpoints_max: integer(1, 1000, 'checkpoints'),
+  }),
   workers: table({
     open_threads: integer(1, 64, 'threads'),
     sign_threads: integer(1, 64, 'threads'),

@@ -6,6 +6,7 @@ import { canonicalJson } from '../actors/canonical.ts';
 import { sha512 } from '../actors/digest.ts';
 import { hex, utf8 } from '../actors/encoding.ts';
 import type { Config } from '../config/schema.ts';
+import { loadEngine } from '../workers/engine.ts';
 import { createPool, type Pool } from '../workers/pool.ts';
 import { deriveTask } from '../workers/slhdsa.ts';
 import { actHandlers } from './acts.ts';
@@ -14,6 +15,7 @@ import { AssetData } from './assetdata.ts';
 import { followRisk } from './assets.ts';
 import { openAttester } from './attestation.ts';
 import type { Attester } from './attester.ts';
+import { Checkpoints } from './checkpoints.ts';
 import { Cutter } from './cutter.ts';
 import type { Logger } from './embedding.ts';
 import { type Epochs, openEpochs } from './epochs.ts';
@@ -25,6 +27,7 @@ import { openKeySource } from './keys/open.ts';
 import type { KeySource } from './keys/source.ts';
 import { KeysetQuote } from './keysets.ts';
 import { Mempool } from './mempool.ts';
+import { Migrations } from './migration.ts';
 import { type Orders, openOrders } from './orders.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
 import { keysetRecord, meta } from './records.ts';
@@ -68,6 +71,8 @@ export class Rooms {
   cutter!: Cutter;
   sealer!: Sealer;
   orders!: Orders;
+  checkpoints!: Checkpoints;
+  migrations!: Migrations;
   pool!: Pool;
   readonly #modules: Modules;
   readonly #folder: string;
@@ -94,6 +99,7 @@ export class Rooms {
     this.#openRisk();
     this.#openWay();
     await this.#openOrders();
+    await this.#openMigration();
     await threads;
     await this.#start();
   }
@@ -287,6 +293,21 @@ export class Rooms {
     this.orders = await openOrders({ runtime, store, log: epochs.log, config, acts, now, onExecuted });
   }
 
+  async #openMigration(): Promise<void> {
+    const { config, now, fatal } = this.#modules;
+    const { runtime, store, pool, epochs } = this;
+    const { ml_dsa_87 } = await loadEngine(config.signing.engine);
+    const onMoved = () => {
+      this.sealer.wake();
+      this.rotator.wake();
+      this.checkpoints.wake();
+    };
+    const options = () => config.migration;
+    const onFault = this.#onFault;
+    this.checkpoints = new Checkpoints({ runtime, store, pool, epochs, options, now, onMoved, onFault, fatal });
+    this.migrations = new Migrations({ runtime, store, verify: ml_dsa_87.verify, now, onMoved });
+  }
+
   /** Performs what the last life of the daemon left owed, and lets everything run. */
   async #start(): Promise<void> {
     const { config, now } = this.#modules;
@@ -307,8 +328,11 @@ export class Rooms {
           cutter.wake();
           sealer.wake();
           rotator.wake();
+          this.checkpoints.wake();
         },
       }),
+      ...this.checkpoints.performers(timeout_ms),
+      ...this.migrations.performers(timeout_ms),
       sealer.performer(timeout_ms + config.attestation.quote_timeout_ms, () => {
         rotator.wake();
         if (risk.inEmergency) cutter.wake();
@@ -334,6 +358,7 @@ export class Rooms {
     this.intake.drain();
     await this.cutter.stop();
     await this.risk.stop();
+    await this.checkpoints.stop();
     // First: from now on no seal waits for a rotation.
     await Promise.race([this.rotator.stop(), aborted(limit)]);
     for (;;) {

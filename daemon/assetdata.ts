@@ -10,6 +10,7 @@ import { assetRecord, assetsMeta } from './assets.ts';
 import { headerTrouble, makeHeader, SALT_BYTES, StreamError, streamKey } from './datastream.ts';
 import type { Epochs } from './epochs.ts';
 import { Fault } from './fault.ts';
+import { migratingState } from './freeze.ts';
 import { offHeap } from './keys/secret.ts';
 import { meta } from './records.ts';
 import { DATA_KEY } from './registry.ts';
@@ -64,7 +65,9 @@ export class AssetData {
     if (asset === undefined) return { ok: false, code: 'asset_not_found' };
     const granted = role === 'admin' ? [operation] : (asset.grants[role as keyof Asset['grants']] ?? []);
     if (!granted.includes(operation)) return { ok: false, code: 'grant_missing' };
-    const judged = judgeData(asset, operation, { held: assetsMeta(store).held, attested: attested() });
+    const judged = judgeData(asset, operation, {
+      ...{ held: assetsMeta(store).held, migrating: migratingState(store), attested: attested() },
+    });
     return judged.ok ? { ok: true, value: asset } : { ok: false, code: REFUSED[judged.reason] };
   }
 

@@ -20,8 +20,10 @@ import {
   touchedOf,
 } from '../actors/asset.ts';
 import { hex } from '../actors/encoding.ts';
-import { ASSET_STATES, type AssetState, holdLevel, stateAt } from '../actors/protection.ts';
+import { ASSET_STATES, type AssetState, holdLevel, type MigratingState, stateAt } from '../actors/protection.ts';
+import { type FreezeRefusal, freeze, migratingState } from './freeze.ts';
 import { appendLog } from './log.ts';
+import { putMeta } from './records.ts';
 import type { Step } from './runtime.ts';
 import type { Reader, Transaction } from './store.ts';
 
@@ -59,7 +61,13 @@ export function assetsAt(reader: Reader, chain_id: string, address: string): Ass
 /** Whether the asset has data that needs its key: removing it would make that unreadable. */
 export type HasKey = (reader: Reader, asset_id: string) => boolean;
 
-export type AssetRefusal = 'asset_exists' | 'asset_not_found' | 'asset_frozen' | 'address_full' | 'asset_has_key';
+export type AssetRefusal =
+  | FreezeRefusal
+  | 'asset_exists'
+  | 'asset_not_found'
+  | 'asset_frozen'
+  | 'address_full'
+  | 'asset_has_key';
 export type AssetOutcome =
   | { readonly ok: true; readonly record: AssetRecord }
   | { readonly ok: false; readonly code: AssetRefusal };
@@ -75,6 +83,8 @@ export function registerAsset(step: Step, registration: Registration, now_ms: nu
   if (known !== undefined) {
     return isSame(known.asset, asset) ? { ok: true, record: known } : { ok: false, code: 'asset_exists' };
   }
+  const frozen = freeze(step);
+  if (frozen !== undefined) return { ok: false, code: frozen };
   if (!putContract(step, asset)) return { ok: false, code: 'address_full' };
   return { ok: true, record: record(step, 'registered', asset, now_ms) };
 }
@@ -88,6 +98,8 @@ export function changePolicy(step: Step, asset_id: string, patch: PolicyPatch, n
   const known = assetRecord(step, asset_id);
   if (known === undefined) return { ok: false, code: 'asset_not_found' };
   if (known.asset.state !== 'Active') return { ok: false, code: 'asset_frozen' };
+  const frozen = freeze(step);
+  if (frozen !== undefined) return { ok: false, code: frozen };
   const after = patched(known.asset, patch);
   if (isSame(known.asset, after)) return { ok: true, record: known };
   step.remove('asset_places', placeKey(known.asset));
@@ -104,6 +116,8 @@ export function removeAsset(
   if (known === undefined) return { ok: false, code: 'asset_not_found' };
   const { asset } = known;
   if (asset.state !== 'Active' && asset.state !== 'Migrated') return { ok: false, code: 'asset_frozen' };
+  const frozen = freeze(step);
+  if (frozen !== undefined) return { ok: false, code: frozen };
   if (!by.lose_key && by.hasKey(step, asset_id)) return { ok: false, code: 'asset_has_key' };
   step.remove('assets', asset_id);
   step.remove('asset_places', placeKey(asset));
@@ -129,6 +143,7 @@ function tell(step: Step, act: AssetAct, asset: Asset, after: Asset | undefined,
   const digest = hex(actDigest(act, asset_id, touched, now_ms));
   const leaf_index = appendLog(step, 'policy', digest);
   const policy = after && { access_policy: after.access_policy, policy_digest: touched!.policy_digest };
+  putMeta(step, 'assets_changed', { leaf_index });
   step.journal(`asset_${act}`, { asset_id, asset_type, ...policy, act_digest: digest, leaf_index }, now_ms);
   return leaf_index;
 }
@@ -159,7 +174,7 @@ function removeContract(step: Step, { asset_id, chain_id, contract_address }: As
 }
 
 export function stateNow(reader: Reader, { state, access_policy }: Asset): AssetState {
-  return stateAt(state, access_policy.risk_threshold, assetsMeta(reader).held);
+  return stateAt(state, access_policy.risk_threshold, assetsMeta(reader).held, migratingState(reader));
 }
 
 /** @returns undefined when nothing of this id is registered */
@@ -220,7 +235,11 @@ export function listAssets(
 ): Page {
   const { type, state, after, limit } = asked;
   const { held } = assetsMeta(reader);
-  const shown = (asset: Asset) => ({ asset, state: stateAt(asset.state, asset.access_policy.risk_threshold, held) });
+  const migrating = migratingState(reader);
+  const shown = (asset: Asset) => ({
+    asset,
+    state: stateAt(asset.state, asset.access_policy.risk_threshold, held, migrating),
+  });
   if (type === undefined && state === undefined) {
     const start = after === undefined ? {} : { start: `${after}\0` };
     const found = [...reader.range('assets', { ...start, limit: limit + 1 })];
@@ -228,7 +247,7 @@ export function listAssets(
     return { assets: page.map(shown), next: found.length > limit ? page.at(-1)!.asset_id : null };
   }
   const keys: string[] = [];
-  for (const [start, end] of placesOf(type, state, held)) {
+  for (const [start, end] of placesOf(type, state, held, migrating)) {
     const from = after === undefined || `${after}\0` < start ? start : `${after}\0`;
     if (from >= end) continue;
     for (const [key] of reader.range('asset_places', { start: from, end, limit: limit + 1 - keys.length }))
@@ -244,16 +263,33 @@ export function listAssets(
 }
 
 /** The parts of the index where assets of this type and state are, in its order. */
-function placesOf(type: AssetType | undefined, state: AssetState | undefined, held: number): [string, string][] {
+function placesOf(
+  type: AssetType | undefined,
+  state: AssetState | undefined,
+  held: number,
+  migrating: MigratingState | null,
+): [string, string][] {
   const types = type === undefined ? ASSET_TYPES.map((_, i) => i) : [ASSET_TYPES.indexOf(type)];
-  return types.map((number) => {
-    if (state === undefined) return [`${number}/`, `${number}0`];
+  return types.flatMap((number): [string, string][] => {
+    if (state === undefined) return [[`${number}/`, `${number}0`]];
+    if (migrating !== null) return placesWhile(number, state, migrating);
     const kept = state === 'Protected' ? 'Active' : state;
     const low = state === 'Active' ? held + 1 : 0;
     const high = state === 'Protected' ? held + 1 : THRESHOLD_END;
     const place = (threshold: number) => placeOf(number, ASSET_STATES.indexOf(kept), threshold);
-    return [place(Math.min(low, THRESHOLD_END)), place(Math.min(high, THRESHOLD_END))];
+    return [[place(Math.min(low, THRESHOLD_END)), place(Math.min(high, THRESHOLD_END))]];
   });
+}
+
+/** While a migration runs, none is active or protected: those that are kept as active are where it has got to. */
+function placesWhile(type: number, state: AssetState, migrating: MigratingState): [string, string][] {
+  const kept = state === migrating ? (['Active', state] as const) : [state];
+  return kept
+    .filter((each) => (each !== 'Active' && each !== 'Protected') || state === migrating)
+    .map((each) => {
+      const number = ASSET_STATES.indexOf(each);
+      return [placeOf(type, number, 0), placeOf(type, number, THRESHOLD_END)];
+    });
 }
 
 /** For tests and `check`: every index entry belongs to a record and every record has its entries. */

@@ -3,6 +3,7 @@
 import type { BatchFile, BatchTransaction } from '../actors/batch.ts';
 import { timestamp } from '../actors/encoding.ts';
 import { BATCH } from './batching.ts';
+import { checkpointRecord } from './freeze.ts';
 import { inclusionProof } from './log.ts';
 import {
   type BatchRecord,
@@ -47,10 +48,10 @@ export function batchFile(reader: Reader, height: number): BatchFile | undefined
     refused: [...record.refused],
     ml_dsa_sig: { algorithm: 'ML-DSA-87', signature: ml_dsa },
     ecdsa_sig: record.ecdsa,
-    ...sealOf(reader, record),
+    ...sealParts(reader, record.leaf_index),
     risk_assessment: record.risk,
     asset_protections: [...(record.assets ?? [])],
-    migration_checkpoint: null,
+    migration_checkpoint: checkpointOf(reader, record),
     keyset: keysetRecord(reader, record.epoch)!.keyset,
   };
 }
@@ -103,7 +104,16 @@ function transaction(reader: Reader, record: BatchRecord, order_index: number): 
   };
 }
 
-function sealOf(reader: Reader, { leaf_index }: BatchRecord): Pick<BatchFile, 'slh_dsa_sig' | 'attestation'> {
+/** Signed by the epoch whose keyset the file has, or else without its signature: the header binds it anyway. */
+function checkpointOf(reader: Reader, { checkpoint, epoch }: BatchRecord): BatchFile['migration_checkpoint'] {
+  if (checkpoint === null || checkpoint === undefined) return null;
+  const { head, pqc_signature } = checkpointRecord(reader, checkpoint)!;
+  if (head === null) throw new Error('what a batch belongs to was signed');
+  return { ...head, pqc_signature: head.epoch === epoch ? pqc_signature : null };
+}
+
+/** Of an entry of the log, a batch or another. */
+export function sealParts(reader: Reader, leaf_index: number | null): Pick<BatchFile, 'slh_dsa_sig' | 'attestation'> {
   const seal = sealOver(reader, leaf_index);
   if (seal === undefined || leaf_index === null) return { slh_dsa_sig: null, attestation: null };
   return {

@@ -20,6 +20,7 @@ import { BATCH_BYTES_MAX, fitting, type OrderingPolicy, order, type Pending } fr
 import { refusalCode } from '../actors/refusal.ts';
 import { type Choice, inputsOf } from '../actors/replay.ts';
 import { BATCH_MACHINE_VERSION, batchMachine } from '../actors/sequencing.ts';
+import { checkpointInForce, checkpointRecord } from './freeze.ts';
 import { appendLog } from './log.ts';
 import { joined, type Opened, police } from './policing.ts';
 import {
@@ -93,6 +94,7 @@ export function cut(step: Step, queue: Queue, policy: CutPolicy, now_ms: number)
     ml_dsa: null,
     ecdsa: null,
     leaf_index: null,
+    checkpoint: checkpointInForce(step)?.number ?? null,
   };
   putMeta(step, 'heights', { ...heights, cut: height + 1, timestamp_ms });
   const { below } = queue;
@@ -224,7 +226,7 @@ function complete(step: Step, record: BatchRecord, log: Meta['genesis']): void {
     risk_score: record.risk.score,
     ordering_mode: record.ordering_mode,
     algorithms: record.algorithms,
-    checkpoint_digest: ZERO,
+    checkpoint_digest: record.checkpoint == null ? ZERO : checkpointRecord(step, record.checkpoint)!.digest!,
   };
   const digest = hex(batchDigest(header));
 

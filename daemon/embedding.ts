@@ -7,10 +7,12 @@ import type { EnvelopeInput } from '../actors/envelope.ts';
 import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
+import type { CompleteMigrationInput, StartMigrationInput } from '../actors/wish.ts';
 import type { Config, Settings } from '../config/schema.ts';
 import type { AssetData } from './assetdata.ts';
 import type { ActiveEpoch, Epochs } from './epochs.ts';
 import type { Admission } from './intake.ts';
+import type { MigrationOutcome, Migrations } from './migration.ts';
 import type { Orders } from './orders.ts';
 import type { AssetAnswer, Registry } from './registry.ts';
 import type { Risk, ThreatUpdate } from './risk.ts';
@@ -101,6 +103,11 @@ export interface Sequencer extends AsyncDisposable {
   backlog(epoch: number): number;
   /** Puts an asset under a policy; durable and in the log when it resolves with `ok`. */
   registerAsset(input: RegistrationInput): Promise<AssetAnswer>;
+  readonly migrations: Migrations;
+  /** Begins a migration of all assets; durable when it resolves with `ok`, and running once its checkpoint is signed. */
+  startMigration(wish?: StartMigrationInput): Promise<MigrationOutcome>;
+  /** Completes the migration that runs, by its checkpoint: the id, or as a batch has it. There is no way back from it. */
+  completeMigration(checkpoint: CompleteMigrationInput): Promise<MigrationOutcome>;
   /** Policy and state of an asset; undefined when there is none of this id. */
   getAssetProtection(asset_id: string): ReturnType<Registry['protection']>;
   /** The TEE provider protocol of agents, over the primary platform. */

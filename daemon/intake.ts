@@ -9,6 +9,7 @@ import { type AssessedAssets, feeGwei, orderByHeight, type Pending } from '../ac
 import type { Receipt } from '../actors/receipt.ts';
 import { receiptEpoch } from './epoch.ts';
 import { Fault } from './fault.ts';
+import { checkpointInForce } from './freeze.ts';
 import type { Mempool } from './mempool.ts';
 import { assessed } from './policing.ts';
 import { type EnvelopeRecord, envelopeRecord, keysetRecord, type Meta, meta, putMeta } from './records.ts';
@@ -109,7 +110,8 @@ export class Intake {
       putMeta(step, 'mempool', { count: count + 1, next_sequence: next_sequence + 1 });
       const place = { admission_sequence: next_sequence, admitted_cut: cut, order_by };
       const assets = assessed(step, envelope.asset_refs, this.#log.chain_id);
-      admitted = { ...place, ...pendingOf(id, envelope, identity.ciphertext.length, assets) };
+      const migrates = envelope.requires_migration && checkpointInForce(step) !== undefined;
+      admitted = { ...place, ...pendingOf(id, envelope, identity.ciphertext.length, assets, migrates) };
       step.put('pending', next_sequence, admitted);
       step.put('envelopes', id, recordOf(envelope, hex(identity.ciphertext_sha512), receipt));
       step.put('ciphertexts', id, identity.ciphertext);
@@ -169,13 +171,14 @@ function pendingOf(
   envelope: Envelope,
   bytes: number,
   assets: AssessedAssets,
+  requires_migration: boolean,
 ): Omit<Pending, Place> {
   return {
     envelope_id,
     bytes,
     fee_gwei: feeGwei(envelope.priority_fee),
     risk_level: envelope.risk_level,
-    requires_migration: false,
+    requires_migration,
     assets,
   };
 }

@@ -7,6 +7,7 @@ import type { Address } from '../actors/calldata.ts';
 import type { AssessedAssets } from '../actors/ordering.ts';
 import { assess, judge, type World } from '../actors/policy.ts';
 import { assetRecord, assetsAt, assetsMeta } from './assets.ts';
+import { migratingState, newestMigration } from './freeze.ts';
 import { envelopeRecord, type OpenedRecord } from './records.ts';
 import type { Step } from './runtime.ts';
 import type { Reader } from './store.ts';
@@ -45,13 +46,20 @@ export function police(
   // A score that ordered the batch protects, too, even where it has fallen since.
   const held = Math.max(assetsMeta(step).held, by.risk_score);
   const world = worldOf(step, { ...by, held });
+  const running = newestMigration(step);
+  const senders = running?.state === 'migrating' ? running.senders : undefined;
   return outcomes.map(({ call, ...outcome }, i) => {
     if (!outcome.ok) return { outcome, touched: [] };
-    const { scheme, asset_refs } = envelopeRecord(step, by.envelope_ids[i]!)!;
+    const { scheme, asset_refs, requires_migration } = envelopeRecord(step, by.envelope_ids[i]!)!;
+    // The claim has brought it forward, so it does not pay for whom the migration does not list.
+    const migration = requires_migration && senders !== undefined;
+    if (migration && !senders.includes(outcome.sender)) {
+      return { outcome: { ok: false, reason: 'migration_not_listed' }, touched: [] };
+    }
     if (asset_refs.length === 0 && step.count('assets') === 0) return { outcome, touched: [] };
     assert(call !== undefined, 'what was opened in this process can be judged');
     const { sender, nonce } = outcome;
-    const subject = { ...call, sender: sender as Address, nonce: BigInt(nonce), scheme, asset_refs, migration: false };
+    const subject = { ...call, sender: sender as Address, nonce: BigInt(nonce), scheme, asset_refs, migration };
     const verdict = judge(subject, world);
     if (!verdict.ok) return { outcome: { ok: false, reason: verdict.reason }, touched: [] };
     return { outcome, touched: verdict.touched.map(({ asset, state }) => touchedOf(asset, state)) };
@@ -69,6 +77,7 @@ function worldOf(reader: Reader, by: Pick<World, 'chain_id' | 'held' | 'attested
   return {
     chain_id: by.chain_id,
     held: by.held,
+    migrating: migratingState(reader),
     attested: by.attested,
     find: (id) => assetRecord(reader, id)?.asset,
     at(address) {

@@ -13,6 +13,7 @@ import type { Refusal } from '../actors/refusal.ts';
 import { unthreatened } from '../actors/risk.ts';
 import type { Head } from '../actors/seal.ts';
 import type { AssetsMeta } from './assets.ts';
+import type { CheckpointsMeta, MigrationRecord } from './freeze.ts';
 import type { RedundancyWish } from './redundancy.ts';
 import type { Reader, Transaction } from './store.ts';
 
@@ -51,6 +52,11 @@ export interface Meta {
   assets: AssetsMeta;
   /** What has ever come out of batches; refusals by their code. */
   totals: { sequenced: number; refused: Record<string, number> };
+  /** Size of the log when an asset was last changed, less one; what came before it says another state. */
+  assets_changed: { leaf_index: number };
+  /** Checkpoints and the newest migration (freeze.ts). */
+  checkpoints: CheckpointsMeta;
+  migration: MigrationRecord;
   /** How many wraps each epoch has, by their kind, and how many have ever moved to another epoch. */
   wraps: { counts: Record<string, Record<string, number>>; moved: number };
 }
@@ -170,6 +176,8 @@ export interface BatchRecord {
   readonly ml_dsa: string | null;
   readonly ecdsa: BatchFile['ecdsa_sig'];
   readonly leaf_index: number | null;
+  /** Number of the running migration's checkpoint when it was cut; not there in a record from before migrations. */
+  readonly checkpoint?: number | null;
 }
 
 export function batchRecord(reader: Reader, height: number): BatchRecord {

@@ -7,6 +7,7 @@ import { timestamp } from '../actors/encoding.ts';
 import { ROTATION_REASONS, type RotationReason } from '../actors/epoch.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import { EPOCH, inGrace } from './epoch.ts';
+import { holdsRotation } from './freeze.ts';
 import { appendLog } from './log.ts';
 import {
   batchRecord,
@@ -33,7 +34,7 @@ export function isReady(reader: Reader, now_ms: number): boolean {
   if (!isDue(reader, now_ms)) return false;
   const { cut, signed } = meta(reader, 'heights');
   const { sealed, sealing } = meta(reader, 'log');
-  if (cut !== signed || sealing !== null) return false;
+  if (cut !== signed || sealing !== null || holdsRotation(reader, sealed)) return false;
   const keyset = keysetRecord(reader, meta(reader, 'epoch').active + 1)!.leaf_index;
   const newest = signed === 0 ? -1 : batchRecord(reader, signed - 1).leaf_index!;
   return sealed > Math.max(keyset, newest);

@@ -8,6 +8,7 @@ import { Envelope, type EnvelopeInput } from '../actors/envelope.ts';
 import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
+import type { CompleteMigrationInput, StartMigrationInput } from '../actors/wish.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config, Settings } from '../config/schema.ts';
 import { firstIssue } from './api/input.ts';
@@ -17,6 +18,7 @@ import { batchFile, recentBatches } from './batches.ts';
 import type { Sequencer, SequencerEvents, SequencerOptions, Submission } from './embedding.ts';
 import type { ActiveEpoch, Epochs } from './epochs.ts';
 import { createLogger } from './logger.ts';
+import type { MigrationOutcome, Migrations } from './migration.ts';
 import type { Orders } from './orders.ts';
 import { pendingRotation } from './records.ts';
 import { setRedundancy } from './redundancy.ts';
@@ -141,6 +143,18 @@ class Assembled implements Sequencer {
     return this.assets.register(input);
   }
 
+  get migrations(): Migrations {
+    return this.#rooms.migrations;
+  }
+
+  startMigration(wish?: StartMigrationInput): Promise<MigrationOutcome> {
+    return this.migrations.start(wish);
+  }
+
+  completeMigration(checkpoint: CompleteMigrationInput): Promise<MigrationOutcome> {
+    return this.migrations.complete(checkpoint);
+  }
+
   getAssetProtection(asset_id: string) {
     return this.assets.protection(asset_id);
   }
@@ -208,6 +222,7 @@ class Assembled implements Sequencer {
       mempool_size: this.#rooms.mempool.size,
       draining: this.#rooms.intake.draining,
       attestation: this.#rooms.attester.newest,
+      witness: this.#rooms.witnessed?.state,
       attesting: this.#rooms.attester.state,
       risk: this.risk,
       now_ms: this.#now(),

@@ -43,6 +43,9 @@ export type Rows = {
   assets: [asset_id: string, value: Json];
   asset_contracts: [contract: string, value: { ids: readonly string[] }];
   asset_places: [place: string, value: Json];
+  checkpoints: [number: number, value: Json];
+  checkpoint_ids: [checkpoint_id: string, value: { number: number }];
+  checkpoint_parts: [place: readonly [number: number, part: number], value: Json];
   journal: [cursor: number, value: JournalRecord];
   outbox: [effect_id: number, value: OwedEffect];
   watermarks: [mark: Mark, value: { digest: string }];
@@ -189,6 +192,12 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   asset_contracts: { key: text, value: 'json' },
   // `type/state/threshold/id` → nothing: for pages by type and state
   asset_places: { key: text, value: 'json' },
+  // number, from 0 → a checkpoint of all assets, without its snapshots; kept for ever
+  checkpoints: { key: uint, value: 'json' },
+  // checkpoint_id → its number
+  checkpoint_ids: { key: text, value: 'json' },
+  // [number, part] → some of its snapshots, by id
+  checkpoint_parts: { key: pair, value: 'json' },
   // cursor, from 1 → {type, at_ms, data, prev}
   journal: { key: uint, value: 'json' },
   // effect id, from 1 → the effect still owed

@@ -37,6 +37,10 @@ export const FAILURES: Readonly<Record<FailureCode | HeadCode | 'too_large', Row
   algorithms_missing: ['The header does not ask for both post-quantum signatures.', 'ALTERED'],
   risk_score_mismatch: ['The risk score is not that of the header.', 'ALTERED'],
   checkpoint_mismatch: ['The header commits to a checkpoint that is not there.', 'ALTERED'],
+  checkpoint_invalid: [
+    'The checkpoint of a migration is not one that this batch could carry, or not signed.',
+    'ALTERED',
+  ],
   assets_root_mismatch: ['The touched assets are not those that the header commits to.', 'ALTERED'],
   assets_order_invalid: ['Touched assets are not sorted by id, or one is there twice.', 'ALTERED'],
   asset_not_declared: ['An asset was touched that no transaction declares.', 'ALTERED'],

@@ -105,7 +105,18 @@ function checkHeader({ header, ...file }) {
   need((header.height === 0) === (header.parent_digest === NONE), 'header.parent_digest');
   need((header.algorithms & 3) === 3 && header.algorithms >= 4 === (file.ecdsa_sig !== null), 'header.algorithms');
   need(file.risk_assessment.score === header.risk_score, 'risk_assessment.score');
-  need(header.checkpoint_digest === NONE, 'checkpoint_digest');
+  const checkpoint = file.migration_checkpoint;
+  need(header.checkpoint_digest === (checkpoint === null ? NONE : checkpointDigest(checkpoint)), 'checkpoint_digest');
+  if (checkpoint === null) return;
+  const { log_id, block_number, epoch, pqc_signature } = checkpoint;
+  need(log_id === header.log_id && block_number <= header.height && epoch <= header.epoch, 'migration_checkpoint');
+  need((epoch === header.epoch) === (pqc_signature !== null), 'migration_checkpoint.pqc_signature');
+}
+
+function checkpointDigest({ checkpoint_id, timestamp, ...fields }) {
+  return digest('checkpoint', {
+    ...{ ...fields, checkpoint_id: hex(sha512(checkpoint_id)), timestamp_ms: Date.parse(timestamp) },
+  });
 }
 
 const ENTRIES = {
@@ -157,7 +168,7 @@ function checkContent({ header, order, refused, transactions, asset_protections:
 const INTEL_ROOT = '0x44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3';
 const P256_HALF = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n / 2n;
 
-function checkSignatures({ header, keyset, ml_dsa_sig, ecdsa_sig, slh_dsa_sig }, batch, head) {
+function checkSignatures({ header, keyset, migration_checkpoint, ml_dsa_sig, ecdsa_sig, slh_dsa_sig }, batch, head) {
   const signs = (algorithm, name, kind, message, signature) => {
     const key = createPublicKey({ key: base64(keyset[name]), format: 'raw-public', asymmetricKeyType: algorithm });
     need(isSignature(null, bytes(message), { key, context: Buffer.from(`aegis/${kind}/v1`) }, base64(signature)), name);
@@ -165,6 +176,9 @@ function checkSignatures({ header, keyset, ml_dsa_sig, ecdsa_sig, slh_dsa_sig },
   signs('ml-dsa-87', 'ml_dsa_87', 'batch', batch, ml_dsa_sig.signature);
   signs('ml-dsa-87', 'ml_dsa_87', 'seal', head, slh_dsa_sig.ml_dsa_signature);
   signs('slh-dsa-sha2-256s', 'slh_dsa_sha2_256s', 'seal', head, slh_dsa_sig.signature);
+  const certified = migration_checkpoint?.pqc_signature ?? null;
+  if (certified !== null)
+    signs('ml-dsa-87', 'ml_dsa_87', 'checkpoint', checkpointDigest(migration_checkpoint), certified);
   if (ecdsa_sig === null) return;
   const domain = 'EIP712Domain(string name,string version,uint256 chainId)';
   const separator = keccak(keccak(domain), keccak('Aegis'), keccak('1'), uint(header.chain_id, 32));

@@ -21,10 +21,12 @@ import { PROBLEMS, Problem, type ProblemCode } from '../daemon/api/problem.ts';
 import { createServer, type Listening } from '../daemon/api/server.ts';
 import { AssetData } from '../daemon/assetdata.ts';
 import { assetRecord } from '../daemon/assets.ts';
+import { checkpointOf, signedCheckpoint } from '../daemon/checkpoints.ts';
 import { CHUNK_BYTES, HEADER_BYTES, makeHeader } from '../daemon/datastream.ts';
 import { startAgent } from '../daemon/demo/agent.ts';
 import { makeAppKeys } from '../daemon/demo/appkeys.ts';
-import { meta, putMeta } from '../daemon/records.ts';
+import { checkpointsMeta } from '../daemon/freeze.ts';
+import { type Meta, meta, putMeta } from '../daemon/records.ts';
 import type { Wraps } from '../daemon/wraps.ts';
 import { makeAdmin } from './admin.ts';
 import { enveloped, forged, type House, openHouse, quiet, signed } from './house.ts';
@@ -198,6 +200,64 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
     });
     return ask({ socketPath: at.socket }, { method: 'DELETE', path: '/assets/zinc' });
   },
+  migration_running: () => migrating((at) => moving(at, 'start')),
+  migration_preparing: () =>
+    migrating(async (at, sequencer) => {
+      // As it is while the signing thread has not answered.
+      const { number } = sequencer.store.get('meta', 'migration') as Meta['migration'];
+      const state = (value: string) =>
+        sequencer.store.commit((tx) =>
+          tx.put('machines', `migration/${number}`, { version: 1, value, context: { number } }),
+        );
+      await state('preparing');
+      const answer = await moving(at, 'complete', 'checkpoint_0');
+      await state('migrating');
+      return answer;
+    }),
+  migration_ending: () =>
+    migrating(async (at, sequencer) => {
+      const { number } = sequencer.store.get('meta', 'migration') as Meta['migration'];
+      await sequencer.store.commit((tx) =>
+        tx.put('machines', `migration/${number}`, { version: 1, value: 'moving', context: { number } }),
+      );
+      return moving(at, 'rollback', 'checkpoint_0');
+    }),
+  checkpoint_not_running: () =>
+    migrating(async (at) => {
+      await moving(at, 'rollback', 'checkpoint_0');
+      await moving(at, 'start');
+      return moving(at, 'complete', 'checkpoint_0');
+    }),
+  checkpoint_foreign: () =>
+    migrating(async (at, { store }) => {
+      const given = { ...signedCheckpoint(checkpointOf(store, 'checkpoint_0')!)!, log_id: hex(new Uint8Array(64)) };
+      return ask(
+        { socketPath: at.socket },
+        { method: 'POST', path: '/migration/complete', headers: JSON_TYPE, body: JSON.stringify(given) },
+      );
+    }),
+  checkpoint_altered: () =>
+    migrating(async (at, { store }) => {
+      const given = { ...signedCheckpoint(checkpointOf(store, 'checkpoint_0')!)!, asset_count: 7 };
+      return ask(
+        { socketPath: at.socket },
+        { method: 'POST', path: '/migration/complete', headers: JSON_TYPE, body: JSON.stringify(given) },
+      );
+    }),
+  checkpoint_running: () =>
+    migrating(async (at, { store }) => {
+      await moving(at, 'rollback', 'checkpoint_0');
+      const { next } = checkpointsMeta(store);
+      const before = store.get('machines', `checkpoint/${next - 1}`)!;
+      await store.commit((tx) => tx.put('machines', `checkpoint/${next - 1}`, { ...before, value: 'snapshotting' }));
+      return moving(at, 'start');
+    }),
+  migration_not_running: () =>
+    migrating(async (at) => {
+      await moving(at, 'rollback', 'checkpoint_0');
+      return moving(at, 'rollback', 'checkpoint_0');
+    }),
+  checkpoint_not_found: ({ at }) => moving(at, 'complete', 'checkpoint_4711'),
   asset_has_key: async ({ at, house }) => {
     const { store, wrapping } = house.sequencer;
     await house.sequencer.registerAsset(metal('iron', `0x${'69'.repeat(20)}`, FREE));
@@ -351,6 +411,23 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
   },
 };
 
+const moving = ({ socket: socketPath }: Listening, act: string, checkpoint_id?: string) =>
+  ask(
+    { socketPath },
+    {
+      ...{ method: 'POST', path: `/migration/${act}` },
+      ...(checkpoint_id !== undefined && { headers: JSON_TYPE, body: JSON.stringify({ checkpoint_id }) }),
+    },
+  );
+
+/** In a daemon of its own, whose only migration runs by `checkpoint_0`. */
+async function migrating(act: (at: Listening, sequencer: House['sequencer']) => Promise<Answer>): Promise<Answer> {
+  await using house = await openHouse();
+  const at = await house.server.listen();
+  expect(await moving(at, 'start')).toMatchObject({ status: 200, body: { state: 'Migrating' } });
+  return await act(at, house.sequencer);
+}
+
 /** A mistake of ours: a sequencer whose status throws, behind doors of its own. */
 async function brokenStatus({ house }: World): Promise<Answer> {
   const { config } = house.sequencer;
@@ -496,7 +573,11 @@ const REFUSED: Record<Exclude<Refusal, keyof typeof ELSEWHERE>, (sequencer: Sequ
   calldata_too_complex: async (s) => forged(s, await signed({ data: nested(10) })),
 };
 /** Provoked where their cause can be made: in actors/policy.test.ts. */
-const ELSEWHERE = { attestation_required: 'no evidence', asset_migrating: 'a migration' } as const;
+const ELSEWHERE = {
+  ...{ attestation_required: 'no evidence', asset_migrating: 'a migration' },
+  // In daemon/migration.test.ts.
+  migration_not_listed: 'a migration',
+} as const;
 const replayed = signed();
 
 describe('a refusal is provoked over HTTP, and says what to do:', () => {

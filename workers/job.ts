@@ -38,6 +38,13 @@ export interface SealResult {
   readonly ml_dsa: Uint8Array;
 }
 
+/** A checkpoint is signed by ML-DSA-87 alone: a seal covers it. */
+export interface CertifyTask {
+  /** 64 bytes, the aegis/checkpoint/v1 digest. */
+  readonly digest: Uint8Array;
+  readonly ml_dsa_87: KeyObject;
+}
+
 /** The seeds of an SLH-DSA key, 96 bytes, as a secret KeyObject. */
 export interface DeriveTask {
   readonly seed: KeyObject;
@@ -53,6 +60,7 @@ export interface Jobs {
   open: { task: OpenTask; result: readonly OpenOutcome[] };
   sign: { task: readonly SignTask[]; result: readonly SignResult[] };
   seal: { task: SealTask; result: SealResult };
+  certify: { task: CertifyTask; result: Uint8Array };
   derive: { task: DeriveTask; result: KeyObject };
   pair: { task: PairTask; result: null };
   evidence: { task: EvidenceTask; result: EvidenceResult };

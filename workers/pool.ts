@@ -66,6 +66,7 @@ export function createPool(options: PoolOptions): Pool {
     open: opening,
     sign: signing,
     seal: sealing,
+    certify: signing,
     derive: sealing,
     pair: sealing,
     evidence: verifying,

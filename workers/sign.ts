@@ -8,6 +8,7 @@ import { batchHash } from '../actors/eip712.ts';
 import { utf8 } from '../actors/encoding.ts';
 import type { Engine, Scheme } from './engine.ts';
 import {
+  type CertifyTask,
   type PairTask,
   SELF_CHECK_FAILED,
   type SealResult,
@@ -18,6 +19,7 @@ import {
 
 const BATCH_CONTEXT = utf8('aegis/batch/v1');
 const SEAL_CONTEXT = utf8('aegis/seal/v1');
+const CHECKPOINT_CONTEXT = utf8('aegis/checkpoint/v1');
 /** No verifier takes it, so what is signed to try a key stands for nothing. */
 const PAIR_CONTEXT = utf8('aegis/pairwise/v1');
 
@@ -38,6 +40,12 @@ export function signHead(engine: Engine, task: SealTask): SealResult {
     slh_dsa: signChecked(engine.slh_dsa_sha2_256s, task.slh_dsa_sha2_256s, task.digest, SEAL_CONTEXT),
     ml_dsa: signDigest(engine.ml_dsa_87, task.ml_dsa_87, task.digest, SEAL_CONTEXT),
   };
+}
+
+/** One in a thousand batches: there is time to see that it verifies before anybody keeps it. */
+export function signCheckpoint(engine: Engine, task: CertifyTask): Uint8Array {
+  assert(task.digest.length === 64, 'only digests are signed');
+  return signChecked(engine.ml_dsa_87, task.ml_dsa_87, task.digest, CHECKPOINT_CONTEXT);
 }
 
 /**

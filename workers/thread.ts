@@ -9,7 +9,7 @@ import { evidence } from './evidence.ts';
 import type { Answer, JobName, Message, ThreadData } from './job.ts';
 import { examine, extend } from './name.ts';
 import { open } from './open.ts';
-import { signBatches, signHead, tryPairs } from './sign.ts';
+import { signBatches, signCheckpoint, signHead, tryPairs } from './sign.ts';
 import { derive } from './slhdsa.ts';
 import { rewrap, unwrap } from './wrap.ts';
 
@@ -33,6 +33,8 @@ function dispatch(message: Message) {
       return signBatches(engine, message.task);
     case 'seal':
       return signHead(engine, message.task);
+    case 'certify':
+      return signCheckpoint(engine, message.task);
     case 'derive':
       return derive(message.task);
     case 'pair':

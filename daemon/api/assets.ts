@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { ASSET_TYPES, PolicyPatch, Protection, RegisteredId, Registration } from '../../actors/asset.ts';
 import { Counter } from '../../actors/encoding.ts';
 import { ASSET_STATES } from '../../actors/protection.ts';
+import type { AssetRefusal } from '../assets.ts';
 import type { AssetAnswer } from '../registry.ts';
 import { integer, NoQuery } from './input.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
@@ -35,6 +36,7 @@ export const Listed = z
 const Params = z.strictObject({ id: RegisteredId });
 const BODY = ['empty_body', 'invalid_json', 'invalid_body', 'body_too_large', 'unsupported_media_type'] as const;
 const ADMIN = ['unauthorized', 'forbidden', 'store_unavailable', 'invalid_query'] as const;
+const FROZEN = ['migration_running', 'checkpoint_running'] as const;
 
 export function assets(app: App, { sequencer }: Modules): void {
   const { assets: registry, store } = sequencer;
@@ -49,7 +51,7 @@ export function assets(app: App, { sequencer }: Modules): void {
         tags: ['assets'],
         querystring: NoQuery,
         body: Registration,
-        response: { 201: Shown, ...problems(...BODY, ...ADMIN, 'asset_exists', 'address_full') },
+        response: { 201: Shown, ...problems(...BODY, ...ADMIN, ...FROZEN, 'asset_exists', 'address_full') },
       },
       // Validated by the registry, which every caller goes through.
       validatorCompiler: unread('body'),
@@ -126,7 +128,10 @@ export function assets(app: App, { sequencer }: Modules): void {
         params: Params,
         querystring: NoQuery,
         body: PolicyPatch,
-        response: { 200: Shown, ...problems(...BODY, ...ADMIN, 'invalid_path', 'asset_not_found', 'asset_frozen') },
+        response: {
+          200: Shown,
+          ...problems(...BODY, ...ADMIN, ...FROZEN, 'invalid_path', 'asset_not_found', 'asset_frozen'),
+        },
       },
       validatorCompiler: unread('body'),
     },
@@ -152,13 +157,13 @@ export function assets(app: App, { sequencer }: Modules): void {
         }),
         response: {
           200: Removed,
-          ...problems(...ADMIN, 'invalid_path', 'asset_not_found', 'asset_frozen', 'asset_has_key'),
+          ...problems(...ADMIN, ...FROZEN, 'invalid_path', 'asset_not_found', 'asset_frozen', 'asset_has_key'),
         },
       },
     },
     async (request, reply) => {
       const outcome = await registry.remove(request.params.id, request.query.lose_key === 'true');
-      if (!outcome.ok) return refuse(reply, outcome.code);
+      if (!outcome.ok) return refuseAsset(reply, outcome.code);
       return { asset_id: outcome.record.asset.asset_id, leaf_index: outcome.record.leaf_index };
     },
   );
@@ -173,9 +178,13 @@ export function assets(app: App, { sequencer }: Modules): void {
 
   function answer(reply: Parameters<typeof refuse>[0], given: AssetAnswer, status: 200 | 201) {
     if (given.ok) return reply.code(status).send(given.protection as never);
-    if (given.code !== 'invalid_asset') return refuse(reply, given.code);
+    if (given.code !== 'invalid_asset') return refuseAsset(reply, given.code);
     return refuse(reply, 'invalid_body', { field: given.field, detail: given.detail });
   }
 }
+
+/** A checkpoint takes moments, a migration as long as its operator says. */
+const refuseAsset = (reply: Parameters<typeof refuse>[0], code: AssetRefusal) =>
+  refuse(reply, code, code === 'checkpoint_running' ? { retry_after_s: 1 } : {});
 
 const isNothing = (body: unknown): boolean => body === undefined || body === null;

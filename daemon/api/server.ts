@@ -20,6 +20,7 @@ import { health } from './health.ts';
 import { acceptJson, NoQuery, validatorCompiler } from './input.ts';
 import { log } from './log.ts';
 import { Metrics, metrics } from './metrics.ts';
+import { migration } from './migration.ts';
 import { describe, documentOf } from './openapi.ts';
 import { orders } from './orders.ts';
 import { problemOf, problemSent, Refused, sendProblem } from './problem.ts';
@@ -162,6 +163,7 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
     rotation,
     assets,
     assetData,
+    migration,
     orders,
     risk,
     health,
