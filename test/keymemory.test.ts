@@ -10,9 +10,9 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { loadConfig } from '../config/load.ts';
 import { type Agent, startAgent } from '../daemon/demo/agent.ts';
 import { deriveV0, makeAppKeys } from '../daemon/demo/appkeys.ts';
+import { secretsOf } from '../daemon/demo/derived.ts';
+import { Search } from '../daemon/demo/memorysearch.ts';
 import { openKeySource } from '../daemon/keys/open.ts';
-import { secretsOf } from './derived.ts';
-import { Search } from './memorysearch.ts';
 
 const PATHS = Array.from({ length: 30 }, (_, epoch) => `aegis/batch/ml-dsa-87/epoch/${epoch}`);
 const keys = makeAppKeys();

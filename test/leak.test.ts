@@ -10,9 +10,9 @@ import WebSocket from 'ws';
 import type { Keyset } from '../actors/keyset.ts';
 import { encryptEnvelope } from '../client/seal.ts';
 import { type Child, startDaemon } from '../daemon/demo/child.ts';
+import { secretsOf, storeSecrets } from '../daemon/demo/derived.ts';
+import { Search } from '../daemon/demo/memorysearch.ts';
 import { signTransactions } from '../daemon/demo/wallet.ts';
-import { secretsOf, storeSecrets } from './derived.ts';
-import { Search } from './memorysearch.ts';
 
 const root = new Uint8Array(randomBytes(32));
 const COMMON = `rate_limit_per_s = 0

@@ -9,8 +9,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { base64 } from '../actors/encoding.ts';
 import { nameOfKey } from '../actors/ipns.ts';
+import { Search } from '../daemon/demo/memorysearch.ts';
 import { eciesKey, sealEcies } from '../workers/ecies.ts';
-import { Search } from './memorysearch.ts';
 
 const COUNT = 60;
 let folder: string;

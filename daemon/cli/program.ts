@@ -180,11 +180,19 @@ export function createProgram(done: (code: number) => void): Command {
     .addOption(
       new Option('--assets', 'policies, protection and data of registered assets').conflicts(['transactions', 'risk']),
     )
+    .addOption(
+      new Option('--epochs', 'five rotations of keys under load, killed in between').conflicts([
+        'transactions',
+        'risk',
+        'assets',
+      ]),
+    )
     .option('--transactions <count>', 'how many', count, 200)
     .option('--keep <dir>', 'keep batch files and the daemon’s log there')
     .option(...json)
     .action(async (options) => {
-      if (options.assets === true) done(await (await import('./assetdemo.ts')).assetDemo(options));
+      if (options.epochs === true) done(await (await import('./epochdemo.ts')).epochDemo(options));
+      else if (options.assets === true) done(await (await import('./assetdemo.ts')).assetDemo(options));
       else if (options.risk === true) done(await (await import('./riskdemo.ts')).riskDemo(options));
       else done(await (await import('./demo.ts')).demo(options));
     });

@@ -3,9 +3,8 @@
 // calms the score, and the signed order without which nothing is given back. Every batch is then verified by a fresh process. Exit 0
 // only if all of it held.
 import { generateKeyPairSync, type KeyObject, randomBytes, sign } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { BatchFile } from '../../actors/batch.ts';
 import { base64, hex, timestamp, utf8 } from '../../actors/encoding.ts';
 import type { Scheme } from '../../actors/envelope.ts';
@@ -14,21 +13,12 @@ import { adminId, digestOf, ORDER_CONTEXT, type Order, type UnsignedOrder } from
 import { encryptEnvelope } from '../../client/seal.ts';
 import { createServer } from '../api/server.ts';
 import { run } from '../demo/child.ts';
+import { perform, type Scene, type SceneOptions } from '../demo/scene.ts';
 import { signTransactions } from '../demo/wallet.ts';
 import { meta } from '../records.ts';
 import { createSequencer, type Logger, type Sequencer } from '../sequencer.ts';
 import { type Connection, connect, RequestError } from './connection.ts';
 import { EXIT, VERSION } from './program.ts';
-
-interface Options {
-  readonly keep?: string;
-  readonly json?: boolean;
-}
-
-interface Check {
-  readonly what: string;
-  readonly held: boolean;
-}
 
 const TIMEOUT_MS = 60_000;
 const DAY_MS = 86_400_000;
@@ -39,31 +29,12 @@ const TRANSACTIONS_MAX = 32;
 
 const SILENT: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
-export async function riskDemo(options: Options): Promise<number> {
-  const say = (line: string) => void (options.json !== true && process.stdout.write(`${line}\n`));
-  const folder = resolve(options.keep ?? (await mkdtemp(join(tmpdir(), 'aegis-demo-'))));
-  await mkdir(folder, { recursive: true });
-  const state_dir = await mkdtemp(join(tmpdir(), 'aegis-'));
-  try {
-    const checks = await play(state_dir, folder, say);
-    const failed = checks.filter(({ held }) => !held);
-    if (options.json === true) process.stdout.write(`${JSON.stringify({ ok: failed.length === 0, checks })}\n`);
-    for (const { what } of failed) process.stderr.write(`demo: did not hold: ${what}\n`);
-    const verdict =
-      failed.length === 0 ? `Verified: all ${checks.length} checks held` : `FAILED: ${failed.length} checks`;
-    say(`\n${verdict}, calm to emergency and back.`);
-    return failed.length === 0 ? EXIT.ok : EXIT.refused;
-  } catch (error) {
-    if (!(error instanceof RequestError)) throw error;
-    process.stderr.write(`demo: ${error.message}\n`);
-    return EXIT.refused;
-  } finally {
-    await rm(state_dir, { recursive: true, force: true });
-    if (options.keep === undefined) await rm(folder, { recursive: true, force: true });
-  }
+export async function riskDemo(options: SceneOptions): Promise<number> {
+  return perform(options, 'calm to emergency and back', play);
 }
 
-async function play(state_dir: string, folder: string, say: (line: string) => void): Promise<Check[]> {
+async function play(scene: Scene): Promise<void> {
+  const { state_dir, say } = scene;
   const clock = { ahead_ms: 0 };
   const now = () => Date.now() + clock.ahead_ms;
   const admin = generateKeyPairSync('ml-dsa-87');
@@ -80,24 +51,21 @@ async function play(state_dir: string, folder: string, say: (line: string) => vo
   await using server = await createServer({ sequencer, log: SILENT, version: VERSION });
   const { url } = await server.listen();
   say(`daemon    ${url}, SIMULATED platform and time`);
-  const stage = new Stage({ sequencer, daemon: connect({ url }), clock, now, folder, say });
+  const stage = new Stage({ sequencer, daemon: connect({ url }), clock, now, scene });
   await stage.calm();
   await stage.schedule();
   await stage.emergency();
   await stage.back();
   await stage.order(admin);
   await stage.verify();
-  return stage.checks;
 }
 
 class Stage {
-  readonly checks: Check[] = [];
   readonly #sequencer: Sequencer;
   readonly #daemon: Connection;
   readonly #clock: { ahead_ms: number };
   readonly #now: () => number;
-  readonly #folder: string;
-  readonly #say: (line: string) => void;
+  readonly #scene: Scene;
   readonly #files: string[] = [];
   #transactions: Uint8Array[] = [];
 
@@ -106,15 +74,13 @@ class Stage {
     daemon: Connection;
     clock: { ahead_ms: number };
     now: () => number;
-    folder: string;
-    say: (line: string) => void;
+    scene: Scene;
   }) {
     this.#sequencer = modules.sequencer;
     this.#daemon = modules.daemon;
     this.#clock = modules.clock;
     this.#now = modules.now;
-    this.#folder = modules.folder;
-    this.#say = modules.say;
+    this.#scene = modules.scene;
   }
 
   async calm(): Promise<void> {
@@ -128,7 +94,7 @@ class Stage {
     await this.#report('ecdsa');
     await this.#until(() => this.#sequencer.risk.view().rotations.at(-1)?.epoch === 2);
     const { at_height } = this.#sequencer.risk.view().rotations.at(-1)!;
-    this.#say(`scheduled epoch 2, announced for height ${at_height} while ${meta(store, 'heights').cut} is next`);
+    this.#scene.say(`scheduled epoch 2, announced for height ${at_height} while ${meta(store, 'heights').cut} is next`);
     const batches: BatchFile[] = [];
     do batches.push(await this.#sequence('x-wing'));
     while (batches.at(-1)!.header.height < at_height!);
@@ -147,7 +113,7 @@ class Stage {
     await this.#until(() => this.#sequencer.epoch.keys.epoch === 3);
     const told = await this.#sequence('ecies').catch((error: unknown) => error);
     const why = told instanceof RequestError && told.code === 'scheme_not_accepted';
-    this.#say(`ecies     ${told instanceof RequestError ? told.message : 'was NOT refused'}`);
+    this.#scene.say(`ecies     ${told instanceof RequestError ? told.message : 'was NOT refused'}`);
     this.#check('a client of ecies is told why', why);
     const batch = await this.#sequence('x-wing');
     this.#show('emergency', batch);
@@ -165,7 +131,7 @@ class Stage {
       this.#clock.ahead_ms += HOUR_MS;
       await room.assess();
       const { score, recommendation } = room.record.assessment;
-      this.#say(`day ${String(day).padStart(2)}    score ${String(score).padStart(5)}  ${recommendation}`);
+      this.#scene.say(`day ${String(day).padStart(2)}    score ${String(score).padStart(5)}  ${recommendation}`);
     }
     const batch = await this.#sequence('x-wing');
     this.#show('after', batch);
@@ -194,7 +160,7 @@ class Stage {
   async verify(): Promise<void> {
     const at = timestamp(this.#now());
     const { code, stdout } = await run(['verify', '--allow-simulated', '--at', at, '--json', ...this.#files]);
-    this.#say(
+    this.#scene.say(
       `verified  ${this.#files.length} batches of every phase by a fresh process: ${code === EXIT.ok ? 'all' : stdout}`,
     );
     this.#check('every batch verifies', code === EXIT.ok);
@@ -212,7 +178,7 @@ class Stage {
       const answer = await this.#sequencer.updateThreat(said);
       return answer.ok ? answer : { score: 0, recommendation: 'continue' };
     })();
-    this.#say(`reported  ${schemes.join(', ')}: score ${score}, ${recommendation}`);
+    this.#scene.say(`reported  ${schemes.join(', ')}: score ${score}, ${recommendation}`);
   }
 
   /** One transaction over HTTP in a batch of its own, until it is sealed. @throws {RequestError} */
@@ -227,7 +193,7 @@ class Stage {
     this.#transactions.shift();
     await this.#until(() => this.#sequencer.batch(height)?.slh_dsa_sig != null);
     const batch = this.#sequencer.batch(height)!;
-    const file = join(this.#folder, `batch-${height}.json`);
+    const file = join(this.#scene.folder, `batch-${height}.json`);
     await writeFile(file, JSON.stringify(batch));
     this.#files.push(file);
     return batch;
@@ -250,11 +216,11 @@ class Stage {
     const { height, epoch, risk_score } = header;
     const signatures = ecdsa_sig === null ? 'ML-DSA' : 'ML-DSA + ECDSA';
     const line = `batch ${height}  epoch ${epoch}  score ${String(risk_score).padStart(5)}  ${signatures.padEnd(14)}`;
-    this.#say(`${phase.padEnd(9)} ${line}  ${risk_assessment.recommendation}`);
+    this.#scene.say(`${phase.padEnd(9)} ${line}  ${risk_assessment.recommendation}`);
   }
 
   #check(what: string, held: boolean): void {
-    this.checks.push({ what, held });
+    this.#scene.check(what, held);
   }
 }
 

@@ -1,5 +1,5 @@
 // Follows a daemon's feed until a number of envelopes are sealed, as an indexer would: by cursor, from before the first was
-// sent. Notes when each was heard to be signed and sealed.
+// sent. Notes when each was heard to be signed and sealed. `heard` waits for one entry.
 import WebSocket from 'ws';
 import { RequestError } from '../cli/connection.ts';
 
@@ -61,4 +61,33 @@ export async function follow(url: string, count: number, timeout_ms: number): Pr
   done.catch(() => {});
   await opened;
   return { done };
+}
+
+export interface Heard {
+  readonly cursor: number;
+  readonly type: string;
+  readonly at_ms: number;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+/** The first entry behind a cursor that fits. @throws {RequestError} `timeout`, `feed_failed` */
+export function heard(url: string, after: number, fits: (entry: Heard) => boolean, timeout_ms: number): Promise<Heard> {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/feed?cursor=${after}`);
+  const { promise, resolve, reject } = Promise.withResolvers<Heard>();
+  const timer = setTimeout(
+    () => reject(new RequestError('timeout', `the feed has not said in ${timeout_ms} ms what was waited for`)),
+    timeout_ms,
+  );
+  socket.on('error', (cause) =>
+    reject(new RequestError('feed_failed', `the feed failed: ${cause.message}`, { cause })),
+  );
+  socket.on('close', () => reject(new RequestError('feed_failed', 'the feed ended')));
+  socket.on('message', (message) => {
+    const entry = JSON.parse(String(message)) as Heard;
+    if (fits(entry)) resolve(entry);
+  });
+  return promise.finally(() => {
+    clearTimeout(timer);
+    socket.terminate();
+  });
 }

@@ -1,12 +1,17 @@
 // Every secret that follows from a root, computed from the specification (DESIGN §5, FIPS 203, 204 and 205, X-Wing) and not by the
-// daemon's own code: what a search for leaks looks for. Public halves and public seeds are left out.
+// keyring: what a search for leaks looks for, in `aegisd demo --epochs` and in tests. Public halves and public seeds are left out.
 import { hash, hkdfSync } from 'node:crypto';
 
 /** SEC 2 §2.4.1. */
 const ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
 
-const hkdf = (root: Uint8Array, path: string, length: number) =>
-  new Uint8Array(hkdfSync('sha512', root, new Uint8Array(0), path, length));
+/** What the key source gives for a path: a root gives itself for each, a guest agent derives. */
+type Material = Uint8Array | ((path: string) => Uint8Array);
+
+const hkdf = (material: Material, path: string, length: number) => {
+  const given = typeof material === 'function' ? material(path) : material;
+  return new Uint8Array(hkdfSync('sha512', given, new Uint8Array(0), path, length));
+};
 const shake256 = (bytes: Uint8Array, length: number) =>
   new Uint8Array(hash('shake256', bytes, { outputEncoding: 'buffer', outputLength: length }));
 
@@ -17,9 +22,9 @@ function scalarOf(wide: Uint8Array): Uint8Array {
 }
 
 /** The secrets of one epoch, by name. */
-export function secretsOf(root: Uint8Array, epoch: number): Record<string, Uint8Array> {
+export function secretsOf(material: Material, epoch: number): Record<string, Uint8Array> {
   const at = (role: string, algorithm: string, length: number) =>
-    hkdf(root, `aegis/${role}/${algorithm}/epoch/${epoch}`, length);
+    hkdf(material, `aegis/${role}/${algorithm}/epoch/${epoch}`, length);
   const named: Record<string, Uint8Array> = {};
   const mlDsa = at('batch', 'ml-dsa-87', 32);
   named['ml-dsa seed'] = mlDsa;
