@@ -67,7 +67,7 @@ const PROVOKED: Record<FaultCode, Provoked> = {
     ends: (state) => writeFileSync(join(state, 'simulator', 'pki', 'pki.json'), '{'),
     says: /pki\.json is damaged: it is not what was written/,
   },
-  quote_busy: { inside: 'daemon/attester.test.ts' },
+  quote_busy: { inside: 'daemon/tee/platform.test.ts' },
   key_source_failed: {
     ends: (state) => writeFileSync(join(state, 'simulator', 'root.key'), 'abc'),
     says: /^The key source simulator gave no key: .+root\.key is not 32 bytes/,
