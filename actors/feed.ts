@@ -28,6 +28,8 @@ export const ENTRY_TYPES = [
   'migration_started',
   'migration_completed',
   'migration_rolled_back',
+  'config_reloaded',
+  'config_rejected',
 ] as const;
 
 export const FeedEntry = z

@@ -2,9 +2,6 @@
 // sequencer.ts makes one and says what can be asked of it. Promises that what was opened is closed again, however far it got,
 // and that an end under way finishes what is in hand first.
 import { join, resolve } from 'node:path';
-import { canonicalJson } from '../actors/canonical.ts';
-import { sha512 } from '../actors/digest.ts';
-import { hex, utf8 } from '../actors/encoding.ts';
 import type { Config } from '../config/schema.ts';
 import { loadEngine } from '../workers/engine.ts';
 import { createPool, type Pool } from '../workers/pool.ts';
@@ -37,6 +34,7 @@ import { Rotator } from './rotator.ts';
 import { Runtime } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
 import { Sealer } from './sealer.ts';
+import { configDigest } from './settings.ts';
 import { Signer } from './signer.ts';
 import { openStore, type Store } from './store.ts';
 import { openWatermark, type Watermark } from './watermark.ts';
@@ -111,6 +109,9 @@ export class Rooms {
       folder: join(this.#folder, 'store'),
       key: await storeKey(this.#source),
       ...config.store,
+      get free_bytes_min() {
+        return config.store.free_bytes_min;
+      },
       schema: { version: SCHEMA_VERSION, migrations: MIGRATIONS },
       logger: log,
       fatal,
@@ -274,7 +275,9 @@ export class Rooms {
       watermark: this.#watermark!,
       epochs,
       log,
-      config_digest: hex(sha512(utf8(canonicalJson(config)))),
+      get config_digest() {
+        return configDigest(config);
+      },
       interval_ms: () => (risk.inEmergency ? 0 : config.seal.interval_ms),
       holds: (reader) => rotator.holdsSeals(reader),
       retention_batches: config.store.retention_batches,
@@ -347,6 +350,14 @@ export class Rooms {
     sealer.wake();
     rotator.wake();
     this.wrapping.start();
+  }
+
+  /** The settings have changed: what waits by an old one looks again. */
+  retime(): void {
+    this.cutter.retime();
+    this.sealer.retime();
+    this.risk.reassess();
+    this.rotator.wake();
   }
 
   /** Once it has started, what is on its way gets its signatures, and a seal covers it. @returns whether all of it is sealed */

@@ -61,6 +61,13 @@ export class Cutter {
     else this.#later();
   }
 
+  /** The interval may have changed: what waits by the old one waits anew. */
+  retime(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.wake();
+  }
+
   /** Cuts now, whatever the interval; resolves with the height, or undefined when there is nothing to cut or it can't be done. */
   async cutNow(): Promise<number | undefined> {
     while (this.#cutting !== undefined) await this.#cutting;

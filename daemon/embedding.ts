@@ -8,6 +8,7 @@ import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Attestation } from '../actors/quote.ts';
 import type { CompleteMigrationInput, StartMigrationInput } from '../actors/wish.ts';
+import type { Change } from '../config/diff.ts';
 import type { Config, Settings } from '../config/schema.ts';
 import type { AssetData } from './assetdata.ts';
 import type { ActiveEpoch, Epochs } from './epochs.ts';
@@ -17,6 +18,7 @@ import type { Orders } from './orders.ts';
 import type { AssetAnswer, Registry } from './registry.ts';
 import type { Risk, ThreatUpdate } from './risk.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
+import type { Reloaded, Settings as SettingsRoom } from './settings.ts';
 import type { Ready, Status } from './status.ts';
 import type { Store } from './store.ts';
 import type { TeeProvider } from './tee/agent.ts';
@@ -35,6 +37,8 @@ export interface SequencerOptions {
   readonly settings?: Settings | string;
   /** In place of `settings`: the whole of it, as `loadConfig` checked it. */
   readonly config?: Config;
+  /** How `reload` reads them anew. Where left out: `settings` where that is a file, else there is nothing new. @throws {ConfigError} */
+  readonly load?: () => Config;
   /** JSON lines on standard error from `daemon.log_level` on, where left out. */
   readonly log?: Logger;
   /** Wall clock in ms; the host's. */
@@ -51,10 +55,22 @@ export interface SequencerOptions {
 export interface SequencerEvents {
   /** An envelope from this client's address was refused. */
   refused: [client: string];
+  /** A reload has changed settings. */
+  reloaded: [changes: readonly Change[]];
 }
 
 export interface Sequencer extends AsyncDisposable {
+  /** What holds now: its tables are those of the newest reload. */
   readonly config: Config;
+  /** What reloads came to. */
+  readonly settings: Pick<SettingsRoom, 'state' | 'counts'>;
+  /**
+   * Reads the settings anew and applies, all or none, what may change while it runs; durable when it resolves with `ok`.
+   * What needs a restart is named and waits; on any mistake the old settings stay.
+   *
+   * @throws {Fault} of the store; nothing has changed then
+   */
+  reload(): Promise<Reloaded>;
   /** Secrets under the keys of epochs, and the sweep that moves them. */
   readonly wrapping: Wrapping;
   readonly store: Store;

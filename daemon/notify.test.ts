@@ -27,6 +27,10 @@ describe.skipIf(NO_PYTHON !== undefined)(`sd_notify${suffix}`, () => {
     const usec = BigInt(lines[1]!.split('=')[1]!);
     expect(usec >= before && usec <= process.hrtime.bigint() / 1000n).toBe(true);
     expect((await supervisor.take(() => true)).lines).toEqual(['STOPPING=1', 'STATUS=sealing']);
+    for (const late of ['ready', 'status'] as const) notifier[late]('late');
+    notifier.reloading();
+    notifier.stopping('again');
+    expect((await supervisor.take(() => true)).lines).toEqual(['STOPPING=1', 'STATUS=again']);
     notifier.close();
   });
 

@@ -79,6 +79,7 @@ export class Notifier {
   readonly #beat_ms: number;
   readonly #onFailed: (reason: string) => void;
   #status = '';
+  #isStopping = false;
   #unsent: Uint8Array[] = [];
   #tries = 0;
   #retrying: NodeJS.Timeout | undefined;
@@ -97,20 +98,23 @@ export class Notifier {
 
   /** The store is open, keys are derived, the API listens; or a reload is over, whatever came of it. */
   ready(status: string): void {
-    this.#tell(['READY=1', this.#statusLine(status)]);
+    if (!this.#isStopping) this.#tell(['READY=1', this.#statusLine(status)]);
   }
 
   /** One message, because systemd takes the time and the word together or not at all. Followed by `ready`. */
   reloading(): void {
-    this.#tell(['RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`]);
+    if (!this.#isStopping) this.#tell(['RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`]);
   }
 
+  /** From here on only beats are said: a reload that was under way is over without a word. */
   stopping(status: string): void {
+    this.#isStopping = true;
     this.#tell(['STOPPING=1', this.#statusLine(status)]);
   }
 
   /** What `systemctl status` shows; said only when it changes. */
   status(status: string): void {
+    if (this.#isStopping) return;
     const before = this.#status;
     const line = this.#statusLine(status);
     if (this.#status !== before) this.#tell([line]);
@@ -126,7 +130,7 @@ export class Notifier {
     if (this.#send === undefined || this.#watching !== undefined) return;
     const turn = () => {
       if (this.#watching === undefined) return;
-      this.status(status());
+      if (!this.#isStopping) this.status(status());
       if (this.#beat_ms > 0) this.#tell(['WATCHDOG=1']);
     };
     this.#watching = setInterval(() => setImmediate(turn), this.#beat_ms || LOOK_MS);

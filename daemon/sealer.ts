@@ -45,6 +45,7 @@ interface Modules {
   /** A head is sealed by the epoch that was active when it was promised. */
   readonly epochs: Pick<Epochs, 'signing'>;
   readonly log: Meta['genesis'];
+  /** Of the settings that hold when it is asked. */
   readonly config_digest: string;
   readonly interval_ms: () => number;
   /** Whether the next seal belongs to an epoch that is about to begin: asked again in the step that would promise it. */
@@ -83,6 +84,13 @@ export class Sealer {
     const wait_ms = this.#startedAt + this.#modules.interval_ms() - performance.now();
     if (wait_ms > 0) this.#timer = setTimeout(() => this.#due(), wait_ms);
     else this.#due();
+  }
+
+  /** The interval may have changed: it counts from the last seal on. */
+  retime(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    this.wake();
   }
 
   /** Promises a head of what there is without waiting for the interval, as at shutdown. */

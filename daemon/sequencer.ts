@@ -25,6 +25,8 @@ import { setRedundancy } from './redundancy.ts';
 import type { Registry } from './registry.ts';
 import type { Risk, ThreatUpdate } from './risk.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
+import { evidenceRules } from './rules.ts';
+import { type Reloaded, Settings as SettingsRoom } from './settings.ts';
 import { type Ready, ready, type Status, status } from './status.ts';
 import type { Store } from './store.ts';
 import { type TeeProvider, teeProvider } from './tee/agent.ts';
@@ -55,7 +57,10 @@ export async function createSequencer(options: SequencerOptions = {}): Promise<S
 
 function configOf(settings: Settings | string | undefined): Config {
   const given = typeof settings === 'string' ? { file: settings } : { settings };
-  return loadConfig(given).config;
+  const { config } = loadConfig(given);
+  // What the loader can't know: it has no business with evidence.
+  evidenceRules(config);
+  return config;
 }
 
 /** Past every handler of the call that met it, so that the process ends unless its host says otherwise. */
@@ -67,6 +72,7 @@ function rethrow(error: unknown): void {
 
 class Assembled implements Sequencer {
   readonly config: Config;
+  readonly settings: SettingsRoom;
   readonly events = new EventEmitter<SequencerEvents>();
   readonly #rooms: Rooms;
   readonly #now: () => number;
@@ -75,8 +81,19 @@ class Assembled implements Sequencer {
   #closing: Promise<void> | undefined;
 
   constructor(options: SequencerOptions) {
-    this.config = options.config ?? configOf(options.settings);
+    const config = options.config ?? configOf(options.settings);
     this.#now = options.now ?? Date.now;
+    this.settings = new SettingsRoom({
+      config,
+      load: options.load ?? (() => (options.config === undefined ? configOf(options.settings) : config)),
+      journal: (type, data, at_ms) => this.#rooms.runtime.commit((step) => step.journal(type, data, at_ms)),
+      onApplied: (changes) => {
+        this.#rooms.retime();
+        this.events.emit('reloaded', changes);
+      },
+      now: this.#now,
+    });
+    this.config = this.settings.view;
     this.#rooms = new Rooms({
       config: this.config,
       log: options.log ?? createLogger(this.config.daemon.log_level),
@@ -179,6 +196,10 @@ class Assembled implements Sequencer {
     return pendingRotation(this.store) === undefined ? undefined : this.#rooms.pendingQuote.give();
   }
 
+  reload(): Promise<Reloaded> {
+    return this.settings.reload();
+  }
+
   rotate(wish: Wish): Promise<RotationOutcome> {
     return this.#rooms.rotator.rotate(wish);
   }
@@ -216,6 +237,7 @@ class Assembled implements Sequencer {
   #view() {
     return {
       config: this.config,
+      settings: this.settings.state,
       store: this.store,
       runtime: this.#rooms.runtime.state(),
       epoch: this.epoch,

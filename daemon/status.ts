@@ -9,10 +9,12 @@ import type { ActiveEpoch } from './epochs.ts';
 import { meta, pendingRotation } from './records.ts';
 import type { Risk } from './risk.ts';
 import type { RuntimeState } from './runtime.ts';
+import type { SettingsState } from './settings.ts';
 import type { Store } from './store.ts';
 
 export interface View {
   readonly config: Config;
+  readonly settings: SettingsState;
   readonly store: Store;
   readonly runtime: RuntimeState;
   readonly epoch: ActiveEpoch;
@@ -72,6 +74,12 @@ export const Status = z
     epoch: z.strictObject({ active: z.int(), keyset_digest: z.string() }),
     store: z.strictObject({ writable: z.boolean(), reason: z.string().nullable(), free_bytes: z.number().nullable() }),
     faults: z.array(z.strictObject({ effect: z.string(), message: z.string(), tries: z.int() })),
+    settings: z.strictObject({
+      config_digest: z.string().describe('Of what holds, as the next seal names it.'),
+      reloaded_at_ms: z.int().nullable().describe('When a reload last changed something.'),
+      waiting: z.array(z.string()).describe('Settings of the newest file that need a restart.'),
+      rejected_at_ms: z.int().nullable().describe('Since when the newest file is refused; the log says why.'),
+    }),
     journal_cursor: z.int(),
   })
   .meta({ id: 'Status' });
@@ -142,6 +150,7 @@ export function status(view: View): Status {
     epoch: { active: epoch.keys.epoch, keyset_digest: epoch.keyset.digest },
     store: { writable, reason: reason ?? null, free_bytes: Number.isFinite(free_bytes) ? free_bytes : null },
     faults: Object.entries(view.runtime.faults).map(([effect, fault]) => ({ effect, ...fault })),
+    settings: { ...view.settings, waiting: [...view.settings.waiting] },
     journal_cursor: store.journalHead().cursor,
   };
 }

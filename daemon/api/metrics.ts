@@ -171,6 +171,14 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   gauge('store_free_bytes', 'Room that the store has left.', () => store.state().free_bytes);
   gauge('store_writable', '1 while commits work.', () => Number(store.state().writable));
   gauge('feed_clients', 'Connected feed clients.', () => feed.clients);
+  gauge('config_rejected', '1 while the newest settings are refused and the old ones hold.', () => {
+    return Number(sequencer.settings.state.rejected_at_ms !== null);
+  });
+  gauge(
+    'config_waiting',
+    'Settings that have changed and need a restart.',
+    () => sequencer.settings.state.waiting.length,
+  );
   gauge('start_time_seconds', 'When the process started, Unix time.', () => performance.timeOrigin / 1000);
 }
 
@@ -223,6 +231,16 @@ function labelled({ sequencer, feed, version }: Watched, registers: Registry[]):
     collect() {
       this.reset();
       for (const { effect, tries } of sequencer.status().faults) this.set({ effect }, tries);
+    },
+  });
+  new Counter({
+    name: 'aegis_config_reloads_total',
+    help: 'Reloads of the settings since the start, by outcome.',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [outcome, count] of Object.entries(sequencer.settings.counts)) this.inc({ outcome }, count);
     },
   });
   new Counter({

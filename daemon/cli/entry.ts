@@ -93,6 +93,21 @@ const LINES: Readonly<Record<string, (data: unknown) => string | undefined>> = {
         ? `attesting  ${provider} (${role}) ${state === 'failing' ? 'fails' : 'works again'}`
         : `attesting  ${role} turned ${enabled ? 'on' : 'off'}`,
   ),
+  config_reloaded: line(
+    z.object({
+      changed: z.array(z.object({ key: z.string(), before: z.unknown(), after: z.unknown() })),
+      waiting: z.array(z.string()),
+    }),
+    ({ changed, waiting }) => {
+      const said = changed.map(({ key, before, after }) => `${key} ${String(before)} to ${String(after)}`);
+      if (waiting.length > 0) said.push(`${waiting.join(', ')} with the next start`);
+      return `settings   ${said.length === 0 ? 'as they were' : said.join('; ')}`;
+    },
+  ),
+  config_rejected: line(
+    z.object({ issues: z.int() }),
+    ({ issues }) => `settings   refused for ${issues} mistakes; the old ones hold`,
+  ),
   rotation_executed: line(
     z.object({ from_epoch: z.int().nullable(), to_epoch: z.int(), reason: z.string() }),
     ({ from_epoch, to_epoch, reason }) =>

@@ -1,10 +1,15 @@
-// `aegisd start`: the daemon's life from its configuration to its last seal. Signals are taken before anything is opened, so
-// that one during start-up ends in an orderly stop too.
+// `aegisd start`: the daemon's life from its configuration to its last seal, as systemd or a shell sees it. Signals are taken before
+// anything is opened: one during start-up ends in an orderly stop too, or is heeded once there is something to heed it. The
+// supervisor hears of each stage (notify.ts), and the file of settings is watched for as long as the daemon serves.
 import { url as inspectorUrl } from 'node:inspector';
 import { loadConfig } from '../../config/load.ts';
+import type { Config } from '../../config/schema.ts';
 import { createServer } from '../api/server.ts';
 import { Fault } from '../fault.ts';
+import { FileWatch } from '../filewatch.ts';
 import { createLogger } from '../logger.ts';
+import { type Notifier, openNotifier } from '../notify.ts';
+import { evidenceRules } from '../rules.ts';
 import { createSequencer, type Sequencer } from '../sequencer.ts';
 import { EXIT, VERSION } from './program.ts';
 
@@ -30,14 +35,10 @@ export async function start(options: Options): Promise<number> {
     process.stderr.write(`${INSPECTED}\n`);
     return EXIT.refused;
   }
-  const { config, sources } = loadConfig(options.config === undefined ? {} : { file: options.config });
+  const load = () => loadConfig(options.config === undefined ? {} : { file: options.config });
+  const { config, sources } = load();
   const log = createLogger(config.daemon.log_level);
-  // Node's default for both is to end at once.
-  for (const signal of ['SIGHUP', 'SIGUSR2'] as const) {
-    process.on(signal, () =>
-      log.warn({ signal }, 'this version does nothing on this signal; a restart reads new settings'),
-    );
-  }
+  const notifier = await openNotifier({ onFailed: (reason) => log.warn({ reason }, 'systemd hears nothing') });
   const fatal = (error: unknown) => {
     log.fatal({ err: error }, 'a broken invariant ends the process; the next start takes up what was acknowledged');
     process.exit(1);
@@ -45,44 +46,146 @@ export async function start(options: Options): Promise<number> {
   process.on('uncaughtException', fatal);
   process.on('unhandledRejection', fatal);
 
-  const accept_missing_watermark = options.acceptMissingWatermark === true;
-  let rotate = () => log.warn({}, 'SIGUSR1 before the start was over: send it again');
-  process.on('aegis:rotate' as never, () => rotate());
-  const sequencer = await createSequencer({ config, log, fatal, accept_missing_watermark });
-  rotate = () => void rotateOn(sequencer, log);
+  const orders = heed(log);
+  notifier.status('Starting: opening the store and deriving keys');
+  const sequencer = await createSequencer({
+    config,
+    log,
+    fatal,
+    load: () => checked(load().config),
+    accept_missing_watermark: options.acceptMissingWatermark === true,
+  });
+  sequencer.events.on('reloaded', () => {
+    log.level = sequencer.config.daemon.log_level;
+  });
   try {
-    await serve(sequencer, log, stop, sources, options.json === true);
+    await serve({ sequencer, log, notifier, orders, stop, sources, options });
     await sequencer.close();
   } catch (error) {
+    notifier.close();
     // Not in the state to finish anything; and what does not end by itself may not outlive the message.
     setTimeout(() => process.exit(EXIT.refused), CLOSE_MS).unref();
     await sequencer.close(0).catch((err: unknown) => log.warn({ err }, 'closing failed'));
     throw error;
+  } finally {
+    notifier.close();
   }
   return EXIT.ok;
 }
 
+type Log = ReturnType<typeof createLogger>;
+
+/** What signals ask for; `serve` puts what does it in the place of what can't yet. */
+interface Orders {
+  rotate: () => void;
+  reload: () => void;
+  /** A reload was asked for before there was anything to reload. */
+  early: boolean;
+}
+
+interface Serving {
+  readonly sequencer: Sequencer;
+  readonly log: Log;
+  readonly notifier: Notifier;
+  readonly orders: Orders;
+  readonly stop: Promise<NodeJS.Signals>;
+  readonly sources: readonly string[];
+  readonly options: Options;
+}
+
+/** Node's default for SIGHUP and SIGUSR2 is to end at once. */
+function heed(log: Log): Orders {
+  const orders: Orders = {
+    rotate: () => log.warn({}, 'SIGUSR1 before the start was over: send it again'),
+    reload: () => {
+      orders.early = true;
+    },
+    early: false,
+  };
+  process.on('SIGHUP', () => orders.reload());
+  process.on('SIGUSR2', () => log.warn({ signal: 'SIGUSR2' }, 'this version does nothing on this signal'));
+  process.on('aegis:rotate' as never, () => orders.rotate());
+  return orders;
+}
+
+/** What the loader can't know: it has no business with evidence. @throws {ConfigError} */
+function checked(config: Config): Config {
+  evidenceRules(config);
+  return config;
+}
+
 /** From the first request to the last seal. @throws {Fault} */
-async function serve(
-  sequencer: Sequencer,
-  log: ReturnType<typeof createLogger>,
-  stop: Promise<NodeJS.Signals>,
-  sources: readonly string[],
-  json: boolean,
-): Promise<void> {
+async function serve({ sequencer, log, notifier, orders, stop, sources, options }: Serving): Promise<void> {
   await using server = await createServer({ sequencer, log, version: VERSION });
   const address = await server.listen();
-  announce({ ...address, sources, admin_token: server.adminTokenPath }, sequencer.status(), json);
+  announce({ ...address, sources, admin_token: server.adminTokenPath }, sequencer.status(), options.json === true);
   log.info({ ...address, sources, version: VERSION }, 'listening');
+  const status = () => statusLine(sequencer, address.url);
+  notifier.ready(status());
+  notifier.watch(status);
+
+  let stopping = false;
+  const reload = (cause: string) => {
+    if (stopping) log.warn({ cause }, 'stopping: settings are read at the next start');
+    else void reloadOn(cause, sequencer, log, notifier, status);
+  };
+  orders.rotate = () => void rotateOn(sequencer, log);
+  orders.reload = () => reload('SIGHUP');
+  if (orders.early) orders.reload();
+  const watch = options.config === undefined ? undefined : new FileWatch(options.config, () => reload('the file'));
 
   const signal = await stop;
+  stopping = true;
+  watch?.[Symbol.dispose]();
   log.info({ signal }, 'stopping: no more admission, what is in hand is finished and sealed');
+  notifier.stopping(`Stopping on ${signal}: finishing and sealing what is in hand`);
   const sealed = await sequencer.finish();
   log.info({ sealed }, sealed ? 'everything in hand is sealed' : 'out of time: the rest is taken up at the next start');
 }
 
+/** For `systemctl status`: where, how far, and what an operator has to do something about. */
+function statusLine(sequencer: Sequencer, url: string): string {
+  const { epoch, sequencer: about, log, settings } = sequencer.status();
+  const { ready, reasons } = sequencer.ready();
+  const parts = [
+    `${ready ? 'Serving' : `NOT READY (${reasons.join(', ')})`} on ${url}${about.simulated ? ', SIMULATED' : ''}`,
+    `epoch ${epoch.active}, ${about.batch_count} batches, ${log.sealed} of ${log.size} log entries sealed`,
+  ];
+  if (settings.rejected_at_ms !== null)
+    parts.push('the newest settings are REFUSED and the old ones hold: see the log');
+  if (settings.waiting.length > 0) parts.push(`a restart takes ${settings.waiting.join(', ')}`);
+  return parts.join('; ');
+}
+
+/** What SIGHUP and a change of the file ask for. */
+async function reloadOn(
+  cause: string,
+  sequencer: Sequencer,
+  log: Log,
+  notifier: Notifier,
+  status: () => string,
+): Promise<void> {
+  notifier.reloading();
+  try {
+    const outcome = await sequencer.reload();
+    if (!outcome.ok) log.error({ cause, issues: outcome.message.split('\n') }, 'settings refused: the old ones hold');
+    else {
+      const changed = outcome.changed.map(({ key, before, after }) => ({ setting: key, before, after }));
+      if (outcome.waiting.length > 0) log.warn({ waiting: outcome.waiting }, 'settings that need a restart');
+      log.info({ cause, changed }, changed.length === 0 ? 'settings reloaded: nothing to apply' : 'settings reloaded');
+    }
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    log.error(
+      { cause, err: error },
+      'settings not reloaded: the old ones hold; send SIGHUP once the store writes again',
+    );
+  }
+  notifier.ready(status());
+}
+
 /** What SIGUSR1 asks for. A signal gets no answer but the log's. */
-async function rotateOn(sequencer: Sequencer, log: ReturnType<typeof createLogger>): Promise<void> {
+async function rotateOn(sequencer: Sequencer, log: Log): Promise<void> {
   try {
     const outcome = await sequencer.rotate({ reason: 'manual' });
     if (outcome.ok) log.info({ ...outcome.rotation }, 'SIGUSR1: the next epoch of keys is announced');
