@@ -244,7 +244,6 @@ class Assembled implements Sequencer {
       mempool_size: this.#rooms.mempool.size,
       draining: this.#rooms.intake.draining,
       attestation: this.#rooms.attester.newest,
-      witness: this.#rooms.witnessed?.state,
       attesting: this.#rooms.attester.state,
       risk: this.risk,
       now_ms: this.#now(),
