@@ -158,11 +158,9 @@ export type BatchFile = z.output<typeof BatchFile>;
 
 /** Entries uint64 admission sequence ‖ envelope id, as committed. */
 export function orderRoot(order: readonly Ordered[]): Uint8Array {
-  return rootOf(order.map(orderEntry));
-}
-
-export function orderEntry({ admission_sequence, envelope_id }: Ordered): Uint8Array {
-  return concat(uintBytes(BigInt(admission_sequence), 8), fromHex(envelope_id));
+  return rootOf(
+    order.map((entry) => concat(uintBytes(BigInt(entry.admission_sequence), 8), fromHex(entry.envelope_id))),
+  );
 }
 
 /** Entries envelope id ‖ uint32 order index ‖ raw transaction, in the order of execution. */

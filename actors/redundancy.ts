@@ -41,14 +41,16 @@ export function witnessStatement(
 export function redundancy(
   evidence: Evidence,
   found: VerifiedEvidence,
-  about: { checked_at: string; enclave: Enclave; primary: VerifiedEvidence },
+  about: { checked_at: string; enclave: Enclave; primary: VerifiedEvidence; witness?: Redundancy['witness'] },
 ): Redundancy {
+  const { witness } = about;
   return {
-    role: 'quote',
+    role: witness === undefined ? 'quote' : 'witness',
     independent: independent(about.primary, found),
     ...about.enclave,
     ...evidenceFields(evidence, found),
     phala_verification: outcome(found, about.checked_at),
+    ...(witness !== undefined && { witness }),
   };
 }
 

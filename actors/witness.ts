@@ -4,18 +4,19 @@
 // change, and one history of the log, which it follows entry by entry; so a sequencer that was rolled back, or that runs twice,
 // is refused whatever its own disk says.
 import { z } from 'zod';
-import { Header, type Ordered, orderEntry, orderRoot } from './batch.ts';
+import { Header, ORDER_MAX, Ordered, orderRoot } from './batch.ts';
 import { batchDigest } from './digest.ts';
-import { base64Of, base64UpTo, Counter, Digest, fromHex, hex, hexOf } from './encoding.ts';
+import { base64Of, base64UpTo, Counter, Digest, hex, hexOf } from './encoding.ts';
 import { SignedHead } from './head.ts';
 import { Keyset, PUBLIC_KEY_BYTES } from './keyset.ts';
 import { Attestation } from './quote.ts';
 import { Head, ML_DSA_SIGNATURE_BYTES } from './seal.ts';
-import { consistencyPath, LOG_KINDS, leafHash, readerOf, verifyConsistency } from './tree.ts';
+import { LOG_KINDS } from './tree.ts';
 
-/** Log entries in one claim, and orders in one message: what keeps a message within `BOX_BYTES_MAX`. */
-export const ENTRIES_MAX = 256;
+/** Log entries in one claim; orders in one message, and beyond the first, envelopes in them: what keeps it within `BOX_BYTES_MAX`. */
+export const ENTRIES_MAX = 64;
 export const ORDERS_MAX = 64;
+export const ENVELOPES_MAX = 2_000;
 /** An event log and collateral at their limits, beside a page of headers. */
 export const BOX_BYTES_MAX = 4_194_304;
 
@@ -115,10 +116,7 @@ export type Position = z.output<typeof Position>;
 
 export const OrderClaim = z.strictObject({
   height: Counter,
-  from: Counter.describe('How many of its envelopes were opened before.'),
-  count: z.int().min(1).max(20_000),
-  root: Digest.describe('As `order_root`, over `count` envelopes.'),
-  path: z.array(Digest).max(64).describe('That the first `from` are those that they were (RFC 9162 §2.1.4).'),
+  order: z.array(Ordered).min(1).max(ORDER_MAX).describe('All of it, so that any beginning of it can be told.'),
 });
 export type OrderClaim = z.output<typeof OrderClaim>;
 
@@ -175,12 +173,10 @@ export interface KnownOrder {
   readonly root: string;
 }
 
-/** An order's claim from its envelopes, `from` of which were claimed before. */
-export function claimOrder(height: number, order: readonly Ordered[], from: number): OrderClaim {
-  const read = readerOf(order.map((entry) => leafHash(orderEntry(entry))));
-  const path = from === 0 || from === order.length ? [] : consistencyPath(from, order.length, read).map(hex);
-  return { height, from, count: order.length, root: hex(orderRoot(order)), path };
-}
+export const knownOrder = (order: readonly Ordered[]): KnownOrder => ({
+  count: order.length,
+  root: hex(orderRoot(order)),
+});
 
 /**
  * One order for a height: the same again, or one that grew behind what was acknowledged.
@@ -189,25 +185,17 @@ export function claimOrder(height: number, order: readonly Ordered[], from: numb
  * @param order_height  above the highest height that has any
  */
 export function mayAcknowledgeOrder(
-  claim: OrderClaim,
+  { height, order }: OrderClaim,
   held: KnownOrder | undefined,
   order_height: number,
 ): { readonly ok: true; readonly known: boolean } | WitnessRefusal {
   if (held === undefined) {
-    if (claim.height >= order_height) return { ok: true, known: false };
-    return refuse('order_late', `height ${claim.height}, expected ${order_height} or above`);
+    if (height >= order_height) return { ok: true, known: false };
+    return refuse('order_late', `height ${height}, expected ${order_height} or above`);
   }
-  if (claim.count === held.count && claim.root === held.root) return { ok: true, known: true };
-  const shown = `height ${claim.height} with ${claim.count} envelopes`;
-  if (claim.from !== held.count || claim.count <= held.count) return refuse('order_conflict', shown);
-  const grown = verifyConsistency(
-    held.count,
-    fromHex(held.root),
-    claim.count,
-    fromHex(claim.root),
-    claim.path.map(fromHex),
-  );
-  return grown ? { ok: true, known: false } : refuse('order_conflict', shown);
+  const begins = order.length >= held.count && knownOrder(order.slice(0, held.count)).root === held.root;
+  if (begins) return { ok: true, known: order.length === held.count };
+  return refuse('order_conflict', `height ${height}`);
 }
 
 /** Where the batches of the log stand. */

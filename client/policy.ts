@@ -160,6 +160,14 @@ export const VerificationPolicy = z
       .enum(REDUNDANCY_POLICIES)
       .default('optional')
       .describe('Whether a second platform must attest it: required, or independent where it must be another machine.'),
+    freshness_min: z
+      .int()
+      .min(0)
+      .max(2)
+      .default(0)
+      .describe(
+        '1 where a witness must have acknowledged order and head, so that no copy of the store can have made it.',
+      ),
     log_id: Digest.optional().describe('The log that the batch must be in.'),
     chain_id: z
       .union([decimal(256), z.int().min(0).transform(String)])

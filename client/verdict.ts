@@ -98,6 +98,9 @@ export const FAILURE_CODES = [
   'independence_mismatch',
   'redundancy_missing',
   'redundancy_dependent',
+  'freshness_unproven',
+  'freshness_refused',
+  'acknowledgement_invalid',
 ] as const;
 export type FailureCode = (typeof FAILURE_CODES)[number] | EvidenceCode;
 

@@ -86,6 +86,17 @@ function platforms({ attestation: { primary, redundancy } }: Config): Spot[] {
   ];
 }
 
+function witness({ attestation: { witness, witness_url } }: Config): Spot[] {
+  if (witness === 'off' || witness_url !== '') return [];
+  return [
+    {
+      key: 'attestation.witness_url',
+      message: `expected the URL of the witness while attestation.witness = "${witness}"`,
+    },
+    { key: 'attestation.witness', message: 'expected off while attestation.witness_url is empty' },
+  ];
+}
+
 /** Whoever starts the CVM chooses its KMS; pinning the first that is seen would pin that choice. */
 function anchor(config: Config): Spot[] {
   const { source, kms_root } = config.keys;
@@ -157,6 +168,7 @@ export function conflicts(config: Config): Spot[][] {
     anchor(config),
     socket(resolve(config.daemon.state_dir, config.api.socket), 'api.socket', 'daemon.state_dir'),
     platforms(config),
+    witness(config),
     lifetime(config),
     asksDstack(config) ? socket(resolve(config.attestation.dstack_socket), 'attestation.dstack_socket') : [],
     config.keys.source === 'dstack' ? socket(resolve(config.keys.dstack_socket), 'keys.dstack_socket') : [],

@@ -19,6 +19,9 @@ export const ATTESTATION_PROVIDERS = ['simulator', 'tsm', 'sgx', 'dstack'] as co
 /** What is enough when one of two platforms fails. */
 export const REQUIRES = ['all', 'any', 'primary'] as const;
 export type Require = (typeof REQUIRES)[number];
+/** Whether orders and heads wait for the witness. */
+export const WITNESS_MODES = ['off', 'preferred', 'required'] as const;
+export type WitnessMode = (typeof WITNESS_MODES)[number];
 
 /** SEC 1 §2.3.3, compressed or not; whether it is on the curve, the key source says. */
 const POINT = /^(?:(?:0x)?(?:0[23][0-9A-Fa-f]{64}|04[0-9A-Fa-f]{128}))?$/;
@@ -348,6 +351,9 @@ export const schema = table({
     kds_url: text(SERVICE, 'Empty, or an http or https URL without query'),
     collateral_timeout_ms: integer(100, 60_000, 'milliseconds'),
     policy: rules(),
+    witness: choice(WITNESS_MODES),
+    witness_url: text(SERVICE, 'Empty, or an http or https URL without query'),
+    witness_timeout_ms: integer(100, 60_000, 'milliseconds'),
   }),
   names: table({
     router: text(SERVICE, 'Empty, or an http or https URL without query'),

@@ -12,6 +12,7 @@ import { Fault } from './fault.ts';
 import type { RedundancyWish } from './redundancy.ts';
 import type { Platform, PlatformState, VerifiedQuote } from './tee/platform.ts';
 import type { QuoteProvider } from './tee/provider.ts';
+import type { WitnessQuote } from './witnessed.ts';
 
 export type Role = keyof typeof PROVIDER_BIT;
 export const ROLES = Object.keys(PROVIDER_BIT) as Role[];
@@ -33,6 +34,8 @@ export interface Subject {
   readonly nonce?: Uint8Array;
   /** Of a seal: the platforms that must quote, bits of PROVIDER_BIT; the primary alone where left out. */
   readonly providers?: number;
+  /** Of a seal: what the witness says of it, in the place of the second platform; undefined where it failed. */
+  readonly witness?: Promise<WitnessQuote | undefined>;
 }
 
 export interface RoleState extends PlatformState {
@@ -132,9 +135,28 @@ export class Attester {
    * @throws {Fault}     quote_failed, quote_busy, worker_failed, guest_agent_failed, guest_agent_timeout
    */
   async attest(about: Subject): Promise<Attestation> {
-    const attestation = about.purpose === 'seal' ? await this.#attestSeal(about) : await this.#attestKeyset(about);
+    const attestation = await this.#attest(about);
     this.#newest = attestation;
     return attestation;
+  }
+
+  #attest(about: Subject): Promise<Attestation> {
+    if (about.purpose !== 'seal') return this.#attestKeyset(about);
+    return about.witness === undefined ? this.#attestSeal(about) : this.#attestWitnessed(about, about.witness);
+  }
+
+  /** By the primary, beside the witness. */
+  async #attestWitnessed(about: Subject, witness: NonNullable<Subject['witness']>): Promise<Attestation> {
+    const { worker_id, enclave_id } = this.#modules.wish();
+    const quoting = this.#quote('primary', about, true);
+    await Promise.allSettled([quoting, witness]);
+    const [first, second] = [await quoting, await witness];
+    const attestation = attestationOf(first, about.not_after_ms);
+    if (second === undefined) return attestation;
+    const { evidence, found, checked_at } = second;
+    const enclave = { worker_id, enclave_id };
+    const by = { checked_at, enclave, primary: first.found, witness: second.witness };
+    return { ...attestation, phala_redundancy: redundancy(evidence, found, by) };
   }
 
   /** By every platform that the head names. */

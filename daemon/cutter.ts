@@ -17,6 +17,7 @@ import type { Opened } from './policing.ts';
 import { batchRecord, envelopeRecord, type Meta, meta } from './records.ts';
 import type { Performer, Runtime } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
+import type { Witnessed } from './witnessed.ts';
 
 export interface CutterOptions extends CutPolicy {
   readonly batch_interval_ms: number;
@@ -35,6 +36,8 @@ interface Modules {
   readonly options: () => CutterOptions;
   /** Whether a rotation waits until what was cut is sealed: asked again in the step that would cut. */
   readonly holds: (reader: Reader) => boolean;
+  /** Acknowledges orders; undefined where `attestation.witness` is off. */
+  readonly witnessed?: Pick<Witnessed, 'order'> | undefined;
   readonly now: () => number;
   /** An envelope of this client's turned out to be refused. */
   readonly onRefused: (client: string) => void;
@@ -161,8 +164,9 @@ export class Cutter {
   }
 
   async #open(height: number, signal: AbortSignal): Promise<Opened[]> {
-    const { store, pool, log, keys } = this.#modules;
+    const { store, pool, log, keys, witnessed } = this.#modules;
     const record = batchRecord(store, height);
+    await witnessed?.order(height, record.order, signal);
     const envelopes = record.order.slice(record.opened.length).map(({ envelope_id }) => {
       const envelope = envelopeRecord(store, envelope_id);
       const ciphertext = store.get('ciphertexts', envelope_id);

@@ -96,6 +96,22 @@ export const FAULTS = {
       `The start-up self-test failed: ${list(d.primitives)} gave wrong answers${d.engine ? ` (signing.engine = "${d.engine}")` : ''}.`,
     'Nothing was signed. Reinstall this version; if it fails again, try the other engine, and another machine.',
   ],
+  witness_failed: [
+    (d) => `The witness at ${d.url} failed: ${d.reason ?? 'no reason given'}.`,
+    'It is asked again; until then orders and heads wait where attestation.witness is "required". See that it runs and is reached, and that attestation.policy allows it.',
+  ],
+  witness_conflict: [
+    (d) => `The witness has seen another history of this log than this store holds: ${d.reason}.`,
+    'Nothing is signed. This store is a copy from earlier, or another daemon runs on one: stop this one and restore the newest copy, or let the other go on. Only if the witness is what was damaged, begin a new one and start once with --accept-new-witness.',
+  ],
+  witness_changed: [
+    (d) => `The witness at ${d.url} has another key than the one that this store remembers.`,
+    'Put the right one there; or, when you have replaced it on purpose, start once with --accept-new-witness.',
+  ],
+  witness_rolled_back: [
+    (d) => `The witness at ${d.url} has followed ${d.found} entries of the log, but acknowledged ${d.size} before.`,
+    'It runs on a copy from earlier: restore its newest; or, when that is lost, start this daemon once with --accept-new-witness.',
+  ],
   token_invalid: [(d) => `The token file${at(d)} holds no token: ${d.reason}.`, 'Mend it or take it away.'],
   listen_failed: [
     (d) => `Cannot listen on ${d.address}: ${d.reason ?? 'the address is in use'}.`,

@@ -1,13 +1,14 @@
 // Seals heads of the log (DESIGN §3 "Why a log"): one SLH-DSA-SHA2-256s signature, one of ML-DSA-87 and one quote for
 // all that has joined the log since the last. One seal is made at a time, at most one every `seal.interval_ms`, and only when
 // the log has grown. A head that was promised before a crash is finished first, under the same digest; which names the
-// platforms that attest it, so where there are two, they quote a head before it is promised.
+// platforms that attest it, so where there are two, they quote a head before it is promised; so does a witness, once it has
+// acknowledged it.
 import assert from 'node:assert';
 import { setTimeout as delay } from 'node:timers/promises';
 import { sealDigest } from '../actors/digest.ts';
 import { base64, fromHex, hex } from '../actors/encoding.ts';
 import type { Attestation } from '../actors/quote.ts';
-import { FRESHNESS, type Head } from '../actors/seal.ts';
+import { FRESHNESS, type Head, PROVIDER_BIT } from '../actors/seal.ts';
 import { LOG_KINDS } from '../actors/tree.ts';
 import type { Pool } from '../workers/pool.ts';
 import type { Attester } from './attester.ts';
@@ -29,6 +30,7 @@ import {
 import type { Performer, Runtime, Step } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
 import type { Watermark } from './watermark.ts';
+import type { Witnessed } from './witnessed.ts';
 
 interface Sealed {
   readonly slh_dsa: string;
@@ -41,6 +43,8 @@ interface Modules {
   readonly store: Store;
   readonly pool: Pool;
   readonly attester: Attester;
+  /** Follows the log; undefined where `attestation.witness` is off. */
+  readonly witnessed?: Witnessed | undefined;
   readonly watermark: Watermark;
   /** A head is sealed by the epoch that was active when it was promised. */
   readonly epochs: Pick<Epochs, 'signing'>;
@@ -116,6 +120,7 @@ export class Sealer {
       settle: (step, size, sealed) => {
         this.#settle(step, size, sealed);
         const done = () => {
+          void this.#modules.witnessed?.follow();
           this.wake();
           onSealed();
         };
@@ -149,12 +154,14 @@ export class Sealer {
 
   /** Promises a head: from here on this size has this digest and no other. */
   async #start(): Promise<void> {
-    const { runtime, attester } = this.#modules;
-    const quoted = attester.redundant ? await this.#quoted() : undefined;
+    const { runtime, attester, witnessed } = this.#modules;
+    const ahead = attester.redundant || witnessed !== undefined;
+    const quoted = ahead ? ((await this.#witnessed()) ?? (await this.#quoted())) : undefined;
     await runtime.commit((step) => {
-      const record = attester.redundant ? this.#current(step, quoted) : this.#draft(step, attester.providers());
+      const record = ahead ? this.#current(step, quoted) : this.#draft(step, attester.providers());
       if (record === undefined) return;
       const { size } = record.head;
+      if (record.quoted?.phala_redundancy?.role === 'witness') witnessed?.note(step, size);
       step.put('seals', size, record);
       step.put('watermarks', `head/${size}`, { digest: record.digest });
       putMeta(step, 'log', { ...meta(step, 'log'), sealing: size });
@@ -186,6 +193,20 @@ export class Sealer {
     return { head, digest: hex(sealDigest(head)), not_after_ms, quoted: null, signed: null };
   }
 
+  /** A draft that the witness has acknowledged and quoted beside the primary; undefined where it is done without. */
+  async #witnessed(): Promise<SealRecord | undefined> {
+    const { attester, witnessed, store } = this.#modules;
+    const draft = witnessed && this.#draft(store, PROVIDER_BIT.primary | PROVIDER_BIT.redundancy);
+    if (witnessed === undefined || draft === undefined) return undefined;
+    const seen = await witnessed.head(draft.head.size, draft.head.root);
+    if (seen === undefined) return undefined;
+    const head = { ...draft.head, freshness: seen.freshness };
+    const record = { ...draft, head, digest: hex(sealDigest(head)) };
+    const witness = witnessed.quote(head, record.not_after_ms, seen.acknowledgement);
+    const quoted = await attester.attest({ ...this.#statement(record), witness });
+    return quoted.phala_redundancy === null ? undefined : { ...record, quoted };
+  }
+
   /** A draft with the quotes of the platforms that it names: of both, or of the one that is left when the other has failed. */
   async #quoted(): Promise<SealRecord | undefined> {
     const { attester, store } = this.#modules;
@@ -215,9 +236,10 @@ export class Sealer {
   }
 
   async #seal(size: number, signal: AbortSignal): Promise<Sealed> {
-    const { store, watermark, pool, attester, epochs } = this.#modules;
+    const { store, watermark, pool, attester, epochs, witnessed } = this.#modules;
     const record = sealRecord(store, size);
     assert(record !== undefined, 'a head is promised before it is sealed');
+    await witnessed?.clear(signal);
     await watermark.permit('head', size, record.digest);
     const digest = fromHex(record.digest);
     const { ml_dsa_87, slh_dsa_sha2_256s } = epochs.signing(record.head.epoch);
@@ -243,8 +265,12 @@ export class Sealer {
       heights.push(height);
     }
     forgetCiphertexts(step, this.#modules.retention_batches, heights.length + FORGOTTEN_MORE);
-    const { root, epoch, providers } = record.head;
-    step.journal('seal_created', { size, root, digest: record.digest, epoch, providers, heights }, this.#modules.now());
+    const { root, epoch, providers, freshness } = record.head;
+    step.journal(
+      'seal_created',
+      { size, root, digest: record.digest, epoch, freshness, providers, heights },
+      this.#modules.now(),
+    );
   }
 }
 

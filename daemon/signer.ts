@@ -11,6 +11,7 @@ import { batchRecord, meta } from './records.ts';
 import type { Performer } from './runtime.ts';
 import type { Store } from './store.ts';
 import type { Watermark } from './watermark.ts';
+import type { Witnessed } from './witnessed.ts';
 
 interface Waiting {
   readonly task: SignTask;
@@ -37,6 +38,8 @@ export class Signer {
     chain_id: string;
     in_flight_max: number;
     timeout_ms: number;
+    /** Knows whether this is the newest copy of the store; undefined where `attestation.witness` is off. */
+    witnessed?: Pick<Witnessed, 'clear'> | undefined;
     now: () => number;
     onSigned: () => void;
   }): Performer<{ ml_dsa: string; ecdsa: string | null }> {
@@ -45,9 +48,10 @@ export class Signer {
       concurrency: modules.in_flight_max,
       timeout_ms: modules.timeout_ms,
       first: (reader) => meta(reader, 'heights').signed,
-      perform: async (height) => {
+      perform: async (height, signal) => {
         const { header, digest, epoch, algorithms } = batchRecord(modules.store, height);
         if (header === null || digest === null) throw new Error('a batch is signed after its header is made');
+        await modules.witnessed?.clear(signal);
         await this.#watermark.permit('batch', height, digest);
         const { ml_dsa_87, ...keys } = modules.epochs.signing(epoch);
         const secp256k1 = (algorithms & ALGORITHM_BIT.ECDSA) === 0 ? null : keys.secp256k1;

@@ -11,6 +11,7 @@ import type { Risk } from './risk.ts';
 import type { RuntimeState } from './runtime.ts';
 import type { SettingsState } from './settings.ts';
 import type { Store } from './store.ts';
+import { WITNESS_STATES, type WitnessState } from './witnessed.ts';
 
 export interface View {
   readonly config: Config;
@@ -22,6 +23,8 @@ export interface View {
   readonly draining: boolean;
   readonly attestation: Attestation | undefined;
   readonly attesting: AttesterState;
+  /** Undefined where `attestation.witness` is off. */
+  readonly witness: WitnessState | undefined;
   readonly risk: Risk;
   readonly now_ms: number;
 }
@@ -33,6 +36,14 @@ const PlatformStatus = z.strictObject({
   state: z.enum(['unknown', 'working', 'failing']).describe('By its newest quote; unknown before the first.'),
   since_ms: z.int().describe('0 while unknown.'),
   reason: z.string().nullable().describe('Why it fails.'),
+});
+
+const WitnessStatus = z.strictObject({
+  mode: z.enum(['preferred', 'required']),
+  state: z.enum(WITNESS_STATES).describe('`conflict`: it saw another history of this log, so nothing is signed.'),
+  since_ms: z.int().describe('0 while unknown.'),
+  reason: z.string().nullable(),
+  size: z.int().describe('The largest sealed size that it has acknowledged.'),
 });
 
 export const Status = z
@@ -69,6 +80,7 @@ export const Status = z
       require: z.enum(REQUIRES),
       degraded: z.boolean().describe('A platform fails, and seals go on without it.'),
       platforms: z.array(PlatformStatus),
+      witness: WitnessStatus.nullable().describe('Null where `attestation.witness` is off.'),
     }),
     log: z.strictObject({ log_id: z.string(), size: z.int(), sealed: z.int() }),
     epoch: z.strictObject({ active: z.int(), keyset_digest: z.string() }),
@@ -85,7 +97,15 @@ export const Status = z
   .meta({ id: 'Status' });
 export type Status = z.output<typeof Status>;
 
-export const READY_REASONS = ['draining', 'store_unavailable', 'disk_low', 'not_attested', 'effects_failing'] as const;
+export const READY_REASONS = [
+  'draining',
+  'store_unavailable',
+  'disk_low',
+  'not_attested',
+  'effects_failing',
+  'witness_missing',
+  'witness_conflict',
+] as const;
 
 export const Ready = z
   .strictObject({
@@ -96,6 +116,10 @@ export const Ready = z
       .array(PlatformStatus.pick({ role: true, provider: true, reason: true }))
       .exactOptional()
       .describe('Platforms that give no quote, and why; not there while all do.'),
+    witness: z
+      .strictObject({ state: z.enum(WITNESS_STATES), reason: z.string().nullable() })
+      .exactOptional()
+      .describe('Not there while it works, or there is none.'),
   })
   .meta({ id: 'Ready' });
 export type Ready = z.output<typeof Ready>;
@@ -145,7 +169,11 @@ export function status(view: View): Status {
       algorithm_set: signatures.join('+'),
       risk_score,
     },
-    attestation: { ...view.attesting, platforms: [...view.attesting.platforms] },
+    attestation: {
+      ...view.attesting,
+      platforms: [...view.attesting.platforms],
+      witness: view.witness ?? null,
+    },
     log: { log_id: epoch.log.log_id, size: log.size, sealed: log.sealed },
     epoch: { active: epoch.keys.epoch, keyset_digest: epoch.keyset.digest },
     store: { writable, reason: reason ?? null, free_bytes: Number.isFinite(free_bytes) ? free_bytes : null },
@@ -164,12 +192,17 @@ export function ready(view: View): Ready {
   if (reason === 'disk_low') reasons.push('disk_low');
   if (view.attestation === undefined || view.attestation.not_after_ms <= view.now_ms) reasons.push('not_attested');
   if (failing) reasons.push('effects_failing');
+  const { witness } = view;
+  if (witness?.state === 'conflict') reasons.push('witness_conflict');
+  else if (witness?.mode === 'required' && witness.state !== 'working') reasons.push('witness_missing');
   const { platforms } = view.attesting;
   const silent = platforms.filter(({ state }) => state === 'failing');
   return {
     ready: reasons.length === 0,
     reasons,
     simulated: platforms[0]!.simulated,
+    ...(witness !== undefined &&
+      witness.state !== 'working' && { witness: { state: witness.state, reason: witness.reason } }),
     ...(silent.length > 0 && { failing: silent.map(({ role, provider, reason }) => ({ role, provider, reason })) }),
   };
 }

@@ -96,6 +96,9 @@ export const FAILURES: Readonly<Record<FailureCode | HeadCode | 'too_large', Row
   simulated_mismatch: ['`simulated` is not what the evidence shows.', 'ALTERED'],
   verification_mismatch: ['What is said of the verification is not what it comes to anew.', 'ALTERED'],
   redundancy_missing: ['The policy asks for a second platform, and only one attests it.', 'POLICY'],
+  freshness_unproven: ['The seal claims to be fresher than its evidence shows.', 'ALTERED'],
+  freshness_refused: ['The policy asks for a witness, and none has acknowledged it.', 'POLICY'],
+  acknowledgement_invalid: ['The witness has not signed this size and root.', 'ALTERED'],
   redundancy_dependent: ['The policy asks for two machines, and the evidence does not show two.', 'POLICY'],
   independence_mismatch: [
     'Two platforms are named that the evidence does not show to be two, or the other way round.',

@@ -25,6 +25,7 @@ const FORMS: Record<Key, string> = {
   app_ids: 'list of 20 bytes in 0x-hex',
   compose_hashes: 'list of 32 bytes in 0x-hex',
   kms_roots: 'list of 0x-hex',
+  freshness_min: '0 to 2; 1 asks for a witness',
   redundancy: '`"optional"`, `"required"` or `"independent"`',
   log_id: '64 bytes in 0x-hex',
   chain_id: 'integer, or a decimal text',

@@ -84,6 +84,10 @@ const PROVOKED: Record<FaultCode, Provoked> = {
     says: /^The configuration names 0x[0-9a-f]{16}… as admin, but genesis fixed nobody\. Put the admin\.keys of genesis back/,
   },
   self_test_failed: { inside: 'daemon/proof.test.ts' },
+  witness_failed: { inside: 'daemon/witnessed.test.ts' },
+  witness_conflict: { inside: 'daemon/witnessed.test.ts' },
+  witness_changed: { inside: 'daemon/witnessed.test.ts' },
+  witness_rolled_back: { inside: 'daemon/witnessed.test.ts' },
   token_invalid: {
     ends: (state) => writeFileSync(join(state, 'admin.token'), ''),
     says: /^The token file at .+admin\.token holds no token/,

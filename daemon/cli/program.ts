@@ -59,6 +59,7 @@ export function createProgram(done: (code: number) => void): Command {
     .option(...config)
     .option('--json', 'print one JSON line when it is ready')
     .option('--accept-missing-watermark', 'your word, for one start, that no newer copy of this store exists')
+    .option('--accept-new-witness', 'your word, for one start, that the witness was replaced or restored on purpose')
     .action(async (options) => done(await (await import('./start.ts')).start(options)));
 
   program

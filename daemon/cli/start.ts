@@ -26,6 +26,7 @@ interface Options {
   config?: string;
   json?: boolean;
   acceptMissingWatermark?: boolean;
+  acceptNewWitness?: boolean;
 }
 
 export async function start(options: Options): Promise<number> {
@@ -54,6 +55,7 @@ export async function start(options: Options): Promise<number> {
     fatal,
     load: () => checked(load().config),
     accept_missing_watermark: options.acceptMissingWatermark === true,
+    accept_new_witness: options.acceptNewWitness === true,
   });
   sequencer.events.on('reloaded', () => {
     log.level = sequencer.config.daemon.log_level;

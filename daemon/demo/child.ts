@@ -31,12 +31,34 @@ export interface Child {
  * @param settings  lines of TOML that follow `[api] listen`, for tests
  * @throws {RequestError} when it ends before it listens, with the last thing that it said
  */
-export async function startDaemon(state_dir: string, logFile: string, settings = ''): Promise<Child> {
+export function startDaemon(state_dir: string, logFile: string, settings = ''): Promise<Child> {
+  return startRole<Child>('start', state_dir, logFile, settings);
+}
+
+/** A witness on a free port, or on one of `settings`; as `startDaemon`. */
+export function startWitness(
+  state_dir: string,
+  logFile: string,
+  settings = '',
+  listen = '127.0.0.1:0',
+): Promise<ChildWitness> {
+  return startRole<ChildWitness>('witness', state_dir, logFile, settings, listen);
+}
+
+export type ChildWitness = Omit<Child, 'socket' | 'log_id'> & { readonly witness_key: string };
+
+async function startRole<Role extends ChildWitness | Child>(
+  role: 'start' | 'witness',
+  state_dir: string,
+  logFile: string,
+  settings: string,
+  listen = '127.0.0.1:0',
+): Promise<Role> {
   const config = join(state_dir, 'sequencer.toml');
-  const text = `[daemon]\nstate_dir = ${JSON.stringify(state_dir)}\n[api]\nlisten = "127.0.0.1:0"\n${settings}`;
+  const text = `[daemon]\nstate_dir = ${JSON.stringify(state_dir)}\n[api]\nlisten = ${JSON.stringify(listen)}\n${settings}`;
   await writeFile(config, text);
   const log = openSync(logFile, 'a', 0o600);
-  const child = spawn(process.execPath, [MAIN, 'start', '--json', '--config', config], {
+  const child = spawn(process.execPath, [MAIN, role, '--json', '--config', config], {
     stdio: ['ignore', 'pipe', log],
   });
   closeSync(log);
@@ -48,13 +70,13 @@ export async function startDaemon(state_dir: string, logFile: string, settings =
   ]);
   clearTimeout(timer);
   if (line === undefined) throw new RequestError('not_started', `the daemon did not start: ${await lastLine(logFile)}`);
-  const about = JSON.parse(line) as { url: string; socket: string; log_id: string; pid: number };
+  const about = JSON.parse(line) as Omit<Role, 'stop' | 'kill'>;
   const end = async (signal: 'SIGTERM' | 'SIGKILL') => {
     if (child.exitCode === null && child.signalCode === null) child.kill(signal);
     await exited;
     return child.exitCode;
   };
-  return { ...about, stop: () => end('SIGTERM'), kill: async () => void (await end('SIGKILL')) };
+  return { ...about, stop: () => end('SIGTERM'), kill: async () => void (await end('SIGKILL')) } as Role;
 }
 
 /** Why it ended: a start that fails ends with one sentence. */

@@ -15,6 +15,7 @@ import {
   followEntries,
   type HeadClaim,
   type KnownOrder,
+  knownOrder,
   mayAcknowledgeOrder,
   mayQuote,
   type OrderClaim,
@@ -139,7 +140,8 @@ export class Book {
     const known = held?.acknowledged === true ? held : undefined;
     const may = mayAcknowledgeOrder(claim, known, Math.max(book.order_height, book.next_height));
     if (!may.ok) return this.#refuse(step, may);
-    const { height, count, root } = claim;
+    const { height, order } = claim;
+    const { count, root } = knownOrder(order);
     if (!may.known) {
       step.put('batches', height, { count, root, acknowledged: true, header: null, leaf_index: null });
       step.put('meta', 'witness', { ...book, order_height: Math.max(book.order_height, height + 1) });
