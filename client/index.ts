@@ -84,4 +84,5 @@ export {
 } from './transaction.ts';
 export { fetchKeyset, KEYSET_CODES, type KeysetCode, type Trust, type VerifiedKeyset, verifyKeyset } from './trust.ts';
 export { CHECKS, type CheckName, FAILURE_CODES, type FailureCode } from './verdict.ts';
+export { type CheckpointVerdict, verifyCheckpoint } from './checkpoint.ts';
 export { type Accepted, type Refusal, type Verdict, type VerifyOptions, verifyBatch } from './verify.ts';

@@ -6,6 +6,7 @@ import { ConfigError } from '../../config/error.ts';
 import { Fault } from '../fault.ts';
 import { cursor, daemonUrl, integer, oneOf } from './argument.ts';
 import { addAssets } from './assetcommands.ts';
+import { addMigrate } from './migratecommands.ts';
 import { addQrm } from './qrmcommands.ts';
 
 export const VERSION: string = (
@@ -214,6 +215,7 @@ export function createProgram(done: (code: number) => void): Command {
 
   addAdmin(program, done);
   addAssets(program, done);
+  addMigrate(program, done);
   addQrm(program, done);
 
   for (const command of leaves(program)) command.exitOverride().showHelpAfterError();

@@ -3,6 +3,7 @@
 // codes: 0 every file verified, 1 some were refused, 2 a file or the policy can't be read, and then nothing was judged.
 import type { BatchFile } from '../../actors/batch.ts';
 import type { Head } from '../../actors/seal.ts';
+import { type CheckpointVerdict, verifyCheckpoint } from '../../client/checkpoint.ts';
 import { CONFLICTS, findConflicts } from '../../client/history.ts';
 import { parseStrict } from '../../client/json.ts';
 import { DEFAULT_POLICY } from '../../client/policy.ts';
@@ -45,14 +46,17 @@ export async function verify(files: readonly string[], options: Options): Promis
     checkUse(files, options);
     const sizes = files.map(sizeOf);
     const seals = new Map<string, Head>();
-    const judged = compare(files.map((file, i) => judge(file, sizes[i]!, judgement, seals)));
+    const [batches, checkpoints] = parted(files, sizes);
+    const judged = compare(batches.map((file) => judge(file, sizes[files.indexOf(file)]!, judgement, seals)));
+    const exported = checkpoints.map(({ file, value }) => ({ file, ...verifyCheckpoint(value, judgement) }));
     const sealed = judged.flatMap(({ ok, file }) => (ok && seals.has(file) ? [{ file, seal: seals.get(file)! }] : []));
     const since =
       options.since === undefined
         ? undefined
         : await checkSince({ ...options, since: options.since }, judgement, sealed);
-    const ok = judged.every((verdict) => verdict.ok) && since?.ok !== false;
-    process.stdout.write(options.json ? document(judged, since, judgement) : report(judged, since, judgement));
+    const ok = [...judged, ...exported].every((verdict) => verdict.ok) && since?.ok !== false;
+    const write = options.json ? document : report;
+    process.stdout.write(write(judged, exported, since, judgement));
     return ok ? EXIT.ok : EXIT.refused;
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -69,6 +73,22 @@ function checkUse(files: readonly string[], { since, url, proof }: Options): voi
   } else if (files.length === 0 && url === undefined) {
     throw new UsageError('--since', '', 'expected a later head: batch files, or --url');
   }
+}
+
+type Exported = { readonly file: string } & CheckpointVerdict;
+
+/** Checkpoints are told from batches by their snapshots; what can be read as neither is judged as a batch, and refused. */
+function parted(files: readonly string[], sizes: readonly number[]): [string[], { file: string; value: unknown }[]] {
+  const checkpoints = files.flatMap((file, i) => {
+    if (sizes[i]! > FILE_BYTES_MAX) return [];
+    const text = readText(file);
+    if (text === null || !text.includes('"asset_snapshots"')) return [];
+    const parsed = parseStrict(text);
+    const isOne = parsed.ok && typeof parsed.value === 'object' && parsed.value !== null;
+    return isOne && Object.hasOwn(parsed.value as object, 'asset_snapshots') ? [{ file, value: parsed.value }] : [];
+  });
+  const named = new Set(checkpoints.map(({ file }) => file));
+  return [files.filter((file) => !named.has(file)), checkpoints];
 }
 
 /** @param seals  gets the head that covers the batch, where it was accepted */
@@ -114,17 +134,31 @@ function compare(judged: readonly Judged[]): Judged[] {
 }
 
 /** One JSON document; every file also has the fields of the upstream's `verify`: valid, mode, …_valid, verify_time_ms. */
-function document(judged: readonly Judged[], since: SinceReport | undefined, options: VerifyOptions): string {
-  const verified = judged.filter(({ ok }) => ok).length;
-  const ok = verified === judged.length && since?.ok !== false;
-  const summary = { ok, verified, refused: judged.length - verified };
+function document(
+  judged: readonly Judged[],
+  exported: readonly Exported[],
+  since: SinceReport | undefined,
+  options: VerifyOptions,
+): string {
+  const all = [...judged, ...exported];
+  const verified = all.filter(({ ok }) => ok).length;
+  const ok = verified === all.length && since?.ok !== false;
+  const summary = { ok, verified, refused: all.length - verified };
   const judged_at = new Date(options.now_ms).toISOString();
   const files = judged.map(({ file, ok, ...rest }) => ({ file, ok, valid: ok, ...rest }));
-  return `${JSON.stringify({ ...summary, judged_at, ...(since && { since }), files }, null, 2)}\n`;
+  const checkpoints = exported.map((verdict) => ({ ...verdict, valid: verdict.ok }));
+  const more = { ...(since && { since }), ...(exported.length > 0 && { checkpoints }) };
+  return `${JSON.stringify({ ...summary, judged_at, ...more, files }, null, 2)}\n`;
 }
 
-function report(judged: readonly Judged[], since: SinceReport | undefined, options: VerifyOptions): string {
+function report(
+  judged: readonly Judged[],
+  exported: readonly Exported[],
+  since: SinceReport | undefined,
+  options: VerifyOptions,
+): string {
   const lines = judged.map((verdict) => (verdict.ok ? acceptance(verdict) : refusal(verdict)));
+  lines.push(...exported.map((verdict) => (verdict.ok ? checkpointLines(verdict) : refusal(verdict))));
   const verified = judged.filter(({ ok }) => ok).length;
   if (verified > 0) {
     lines.push('', 'Checked in each verified file:');
@@ -133,7 +167,8 @@ function report(judged: readonly Judged[], since: SinceReport | undefined, optio
   }
   if (since !== undefined) lines.push(...(lines.length > 0 ? [''] : []), ...history(since));
   const judged_at = new Date(options.now_ms).toISOString();
-  const count = judged.length === 0 ? '' : `${verified} of ${judged.length} verified, `;
+  const all = [...judged, ...exported];
+  const count = all.length === 0 ? '' : `${all.filter(({ ok }) => ok).length} of ${all.length} verified, `;
   lines.push('', `${count}judged at ${judged_at}`);
   return `${lines.join('\n')}\n`;
 }
@@ -164,6 +199,17 @@ function history(since: SinceReport): string[] {
   ];
 }
 
-function refusal(verdict: Judged & { readonly ok: false }): string {
+function checkpointLines(verdict: Exported & { readonly ok: true }): string {
+  const { file, checkpoint_id, log_id, asset_count, block_number, epoch, size, sealed_at, state_hash, notes } = verdict;
+  return [
+    `${file}: verified`,
+    `  ${checkpoint_id} of log ${log_id.slice(0, 10)}…${log_id.slice(-8)}, epoch ${epoch}: ${asset_count} assets before block ${block_number}`,
+    `  state ${state_hash}`,
+    `  this checkpoint is in one attested head of this log (size ${size}, sealed ${sealed_at})`,
+    ...notes.map((note) => `  ${note}`),
+  ].join('\n');
+}
+
+function refusal(verdict: { file: string; code: string; field: string; message: string }): string {
   return `${verdict.file}: REFUSED ${verdict.code}\n  ${verdict.field}: ${verdict.message}`;
 }
