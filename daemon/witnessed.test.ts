@@ -112,7 +112,7 @@ const judge = (file: BatchFile, more: object = {}) =>
 const freshnessOf = (file: BatchFile) => file.slh_dsa_sig?.seal.freshness;
 const seen = async (url: string) => (await (await fetch(`${url}/witness`)).json()) as z.output<typeof WitnessStatus>;
 
-describe('a witness', () => {
+describe('a witness', { timeout: 240_000 }, () => {
   it('acknowledges orders and heads, quotes them, and shows auditors what it saw', async () => {
     const child = await witness();
     const made = await sequencer(child.url);
@@ -204,7 +204,7 @@ async function liar(lie: (witness: Witness) => void): Promise<string> {
 
 const zeroed = (signature: string) => Buffer.alloc(Buffer.from(signature, 'base64').length).toString('base64');
 
-describe('a witness that lies', () => {
+describe('a witness that lies', { timeout: 240_000 }, () => {
   it.each<[string, (witness: Witness) => void, RegExp]>([
     [
       'with an acknowledgement of its own making',
@@ -245,7 +245,7 @@ describe('a witness that lies', () => {
   });
 });
 
-describe('what was restored from a copy', () => {
+describe('what was restored from a copy', { timeout: 240_000 }, () => {
   it('if it is the witness, it is told apart, and taken only on the word of the operator', async () => {
     const first = await witness();
     const made = await sequencer(first.url);
@@ -289,10 +289,11 @@ describe('what was restored from a copy', () => {
 
     const older = await sequencer(child.url, {}, { name: 'older' });
     await became(older, 'conflict');
+    const told = faulted('open', /restore the newest copy, or let the other go on/);
     const height = await cut(older);
     expect(older.ready()).toMatchObject({ ready: false, reasons: expect.arrayContaining(['witness_conflict']) });
     expect(older.status().attestation.witness).toMatchObject({ state: 'conflict' });
-    await faulted('open', /restore the newest copy, or let the other go on/);
+    await told;
     expect(older.batch(height)).toBeUndefined();
     expect(older.status().log.size).toBe(older.status().log.sealed);
   });

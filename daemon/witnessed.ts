@@ -156,8 +156,8 @@ export class Witnessed {
         else await this.#refused(answer);
       });
     } catch (error) {
-      if (error instanceof Fault) onFault(error);
-      else fatal(error);
+      if (!(error instanceof Fault)) fatal(error);
+      else if (!this.#stop.signal.aborted) onFault(error);
     }
   }
 

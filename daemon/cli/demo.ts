@@ -20,7 +20,7 @@ interface Options {
   json?: boolean;
 }
 
-interface Report {
+export interface Report {
   transactions: number;
   refused: number;
   batches: string[];
@@ -61,7 +61,12 @@ export async function demo(options: Options): Promise<number> {
   }
 }
 
-async function mainPath(daemon: Child, folder: string, count: number, say: (line: string) => void): Promise<Report> {
+export async function mainPath(
+  daemon: Child,
+  folder: string,
+  count: number,
+  say: (line: string) => void,
+): Promise<Report> {
   const connection = connect({ url: daemon.url });
   const { keyset } = await attestedKeyset(connection);
   const signed = await signTransactions(count, Number(keyset.chain_id));
@@ -150,7 +155,7 @@ function latencies(admitted: readonly Admitted[], followed: Followed): Record<st
   return figures;
 }
 
-function table(report: Report, folder: string | undefined): string {
+export function table(report: Report, folder: string | undefined): string {
   const { latency_ms } = report;
   const row = (name: string) =>
     `  ${name.padEnd(8)}${String(latency_ms[`${name}_p50`]).padStart(10)}${String(latency_ms[`${name}_p99`]).padStart(10)}`;

@@ -189,11 +189,17 @@ export function createProgram(done: (code: number) => void): Command {
         'assets',
       ]),
     )
+    .addOption(
+      new Option('--tee <platform>', 'on this simulated platform: dstack runs a witness on a second one, too')
+        .choices(['simulator', 'dstack'])
+        .conflicts(['risk', 'assets', 'epochs']),
+    )
     .option('--transactions <count>', 'how many', count, 200)
     .option('--keep <dir>', 'keep batch files and the daemon’s log there')
     .option(...json)
     .action(async (options) => {
-      if (options.epochs === true) done(await (await import('./epochdemo.ts')).epochDemo(options));
+      if (options.tee === 'dstack') done(await (await import('./teedemo.ts')).teeDemo(options));
+      else if (options.epochs === true) done(await (await import('./epochdemo.ts')).epochDemo(options));
       else if (options.assets === true) done(await (await import('./assetdemo.ts')).assetDemo(options));
       else if (options.risk === true) done(await (await import('./riskdemo.ts')).riskDemo(options));
       else done(await (await import('./demo.ts')).demo(options));
