@@ -50,6 +50,8 @@ export interface SequencerOptions {
   readonly fatal?: (error: unknown) => void;
   /** An operator's word for one start: see `WatermarkOptions`. */
   readonly accept_missing_watermark?: boolean;
+  /** An operator's word for one start: the witness was replaced, or restored from a copy, and is the one to remember. */
+  readonly accept_new_witness?: boolean;
 }
 
 export interface SequencerEvents {

@@ -100,6 +100,7 @@ class Assembled implements Sequencer {
       now: this.#now,
       fatal: options.fatal ?? rethrow,
       accept_missing: options.accept_missing_watermark ?? false,
+      accept_new_witness: options.accept_new_witness ?? false,
       onRefused: (client) => this.events.emit('refused', client),
     });
   }
@@ -246,6 +247,7 @@ class Assembled implements Sequencer {
       attestation: this.#rooms.attester.newest,
       attesting: this.#rooms.attester.state,
       risk: this.risk,
+      witness: this.#rooms.witnessed?.state,
       now_ms: this.#now(),
     };
   }
