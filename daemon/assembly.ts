@@ -38,6 +38,8 @@ import { configDigest } from './settings.ts';
 import { Signer } from './signer.ts';
 import { openStore, type Store } from './store.ts';
 import { openWatermark, type Watermark } from './watermark.ts';
+import { openWitnessed } from './witness/open.ts';
+import type { Witnessed } from './witnessed.ts';
 import { Wrapping } from './wrapping.ts';
 
 interface Modules {
@@ -47,6 +49,8 @@ interface Modules {
   readonly fatal: (error: unknown) => void;
   /** See `WatermarkOptions`. */
   readonly accept_missing: boolean;
+  /** See `SequencerOptions`. */
+  readonly accept_new_witness: boolean;
   /** An envelope of this client's was refused. */
   readonly onRefused: (client: string) => void;
 }
@@ -60,6 +64,8 @@ export class Rooms {
   assets!: Registry;
   assetData!: AssetData;
   attester!: Attester;
+  /** Undefined where `attestation.witness` is off. */
+  witnessed: Witnessed | undefined;
   keysetQuote!: KeysetQuote;
   pendingQuote!: KeysetQuote;
   rotator!: Rotator;
@@ -163,6 +169,9 @@ export class Rooms {
     const onFault = this.#onFault;
     this.attester = await openAttester({ config, state_dir: this.#folder, store, runtime, pool, now, onFault, fatal });
     const { attester } = this;
+    const { accept_new_witness: accept_new } = this.#modules;
+    const about = { config, store, runtime, pool, attester, accept_new, now, onFault, fatal };
+    this.witnessed = await openWitnessed({ ...about, keyset: () => epochs.active.keyset.keyset });
     const quotes = { attester, now, onFault, fatal };
     this.keysetQuote = new KeysetQuote({
       ...quotes,
@@ -262,6 +271,7 @@ export class Rooms {
         attested: this.#isAttested(),
       }),
       holds: (reader) => rotator.holdsCuts(reader) || risk.holdsCuts(reader),
+      witnessed: this.witnessed,
       now,
       onRefused,
       onFault,
@@ -272,6 +282,7 @@ export class Rooms {
       store,
       pool,
       attester,
+      witnessed: this.witnessed,
       watermark: this.#watermark!,
       epochs,
       log,
@@ -326,6 +337,7 @@ export class Rooms {
         chain_id: epochs.log.chain_id,
         in_flight_max,
         timeout_ms,
+        witnessed: this.witnessed,
         now,
         onSigned: () => {
           cutter.wake();
@@ -345,6 +357,7 @@ export class Rooms {
     this.#started = true;
     await risk.start();
     this.attester.start();
+    this.witnessed?.start();
     this.keysetQuote.start();
     cutter.wake();
     sealer.wake();
@@ -388,6 +401,7 @@ export class Rooms {
       this.keysetQuote.stop();
       this.pendingQuote.stop();
       this.runtime.stop();
+      await this.witnessed?.stop();
       await this.wrapping.stop();
     }
     // Of one that failed to open, some may be missing.
