@@ -14,6 +14,7 @@ const PARTS = {
   signing: () => import('./signing.ts'),
   pipeline: () => import('./pipeline.ts'),
   feed: () => import('./feed.ts'),
+  witness: () => import('./witness.ts'),
 } satisfies Record<string, () => Promise<{ run(): Promise<Figure[]> }>>;
 
 const args = process.argv.slice(2);
