@@ -31,6 +31,7 @@ interface Options {
 
 export async function start(options: Options): Promise<number> {
   const stop = stopSignal();
+  const orders = heed();
   if (inspectorUrl() !== undefined) {
     // A SIGUSR1 before the first statement of main.ts opens it, and whoever is attached could read every key.
     process.stderr.write(`${INSPECTED}\n`);
@@ -47,7 +48,6 @@ export async function start(options: Options): Promise<number> {
   process.on('uncaughtException', fatal);
   process.on('unhandledRejection', fatal);
 
-  const orders = heed(log);
   notifier.status('Starting: opening the store and deriving keys');
   const sequencer = await createSequencer({
     config,
@@ -81,8 +81,10 @@ type Log = ReturnType<typeof createLogger>;
 interface Orders {
   rotate: () => void;
   reload: () => void;
-  /** A reload was asked for before there was anything to reload. */
-  early: boolean;
+  /** What the process does nothing on. */
+  ignore: (signal: string) => void;
+  /** What was asked for before there was anything that could do it. */
+  readonly early: Set<string>;
 }
 
 interface Serving {
@@ -96,17 +98,17 @@ interface Serving {
 }
 
 /** Node's default for SIGHUP and SIGUSR2 is to end at once. */
-function heed(log: Log): Orders {
+function heed(): Orders {
+  const early = new Set<string>();
   const orders: Orders = {
-    rotate: () => log.warn({}, 'SIGUSR1 before the start was over: send it again'),
-    reload: () => {
-      orders.early = true;
-    },
-    early: false,
+    rotate: () => early.add('SIGUSR1'),
+    reload: () => early.add('SIGHUP'),
+    ignore: (signal) => early.add(signal),
+    early,
   };
-  process.on('SIGHUP', () => orders.reload());
-  process.on('SIGUSR2', () => log.warn({ signal: 'SIGUSR2' }, 'this version does nothing on this signal'));
+  process.on('aegis:reload' as never, () => orders.reload());
   process.on('aegis:rotate' as never, () => orders.rotate());
+  process.on('SIGUSR2', () => orders.ignore('SIGUSR2'));
   return orders;
 }
 
@@ -133,7 +135,10 @@ async function serve({ sequencer, log, notifier, orders, stop, sources, options 
   };
   orders.rotate = () => void rotateOn(sequencer, log);
   orders.reload = () => reload('SIGHUP');
-  if (orders.early) orders.reload();
+  orders.ignore = (signal) => log.warn({ signal }, 'this version does nothing on this signal');
+  if (orders.early.has('SIGUSR1')) log.warn({}, 'SIGUSR1 before the start was over: send it again');
+  if (orders.early.has('SIGUSR2')) orders.ignore('SIGUSR2');
+  if (orders.early.has('SIGHUP')) orders.reload();
   const watch = options.config === undefined ? undefined : new FileWatch(options.config, () => reload('the file'));
 
   const signal = await stop;
