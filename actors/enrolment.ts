@@ -49,6 +49,15 @@ export const RepublishEntry = z
   .meta({ id: 'RepublishEntry' });
 export type RepublishEntry = z.output<typeof RepublishEntry>;
 
+export const REPUBLISH_ERRORS = [
+  'invalid_entry',
+  'name_enrolled',
+  'key_epoch_not_accepted',
+  'key_unopenable',
+  'key_foreign',
+] as const;
+export type RepublishError = (typeof REPUBLISH_ERRORS)[number];
+
 export const RepublishResult = z
   .strictObject({
     ipnsName: z.string(),
@@ -60,7 +69,7 @@ export const RepublishResult = z
       .optional()
       .describe('To the names key of the active epoch, where it was of an older one.'),
     upgradedKeyEpoch: uint(32).optional(),
-    error: z.string().optional().describe('A code of errors.md.'),
+    error: z.enum(REPUBLISH_ERRORS).optional(),
   })
   .meta({ id: 'RepublishResult' });
 export type RepublishResult = z.output<typeof RepublishResult>;

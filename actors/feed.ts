@@ -28,6 +28,12 @@ export const ENTRY_TYPES = [
   'migration_started',
   'migration_completed',
   'migration_rolled_back',
+  'names_enrolled',
+  'names_removed',
+  'names_stale',
+  'names_recovered',
+  'names_quarantined',
+  'name_conflict',
   'config_reloaded',
   'config_rejected',
 ] as const;

@@ -15,6 +15,7 @@ import type { Attester } from './attester.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Cutter } from './cutter.ts';
 import type { Logger } from './embedding.ts';
+import { receiptEpoch } from './epoch.ts';
 import { type Epochs, openEpochs } from './epochs.ts';
 import type { Fault } from './fault.ts';
 import { Intake } from './intake.ts';
@@ -25,6 +26,7 @@ import type { KeySource } from './keys/source.ts';
 import { KeysetQuote } from './keysets.ts';
 import { Mempool } from './mempool.ts';
 import { Migrations } from './migration.ts';
+import { Names } from './names.ts';
 import { type Orders, openOrders } from './orders.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
 import { keysetRecord, meta } from './records.ts';
@@ -63,6 +65,7 @@ export class Rooms {
   wrapping!: Wrapping;
   assets!: Registry;
   assetData!: AssetData;
+  names!: Names;
   attester!: Attester;
   /** Undefined where `attestation.witness` is off. */
   witnessed: Witnessed | undefined;
@@ -156,6 +159,13 @@ export class Rooms {
     const { wraps } = this.wrapping;
     this.assets = new Registry({ runtime, store, wraps, now });
     this.assetData = new AssetData({ runtime, store, wraps, epochs, attested: () => this.#isAttested() });
+    this.names = new Names({
+      ...{ store, wraps, pool, epochs, now, fatal },
+      options: () => config.names,
+      accepts: (epoch) => receiptEpoch(store, epoch, now()) !== undefined,
+      onEmptied: () => this.rotator.wake(),
+      onFault: this.#onFault,
+    });
   }
 
   /** The newest evidence is still good. */
@@ -363,6 +373,7 @@ export class Rooms {
     sealer.wake();
     rotator.wake();
     this.wrapping.start();
+    await this.names.start();
   }
 
   /** The settings have changed: what waits by an old one looks again. */
@@ -402,6 +413,7 @@ export class Rooms {
       this.pendingQuote.stop();
       this.runtime.stop();
       await this.witnessed?.stop();
+      await this.names.stop();
       await this.wrapping.stop();
     }
     // Of one that failed to open, some may be missing.

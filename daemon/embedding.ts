@@ -14,6 +14,7 @@ import type { AssetData } from './assetdata.ts';
 import type { ActiveEpoch, Epochs } from './epochs.ts';
 import type { Admission } from './intake.ts';
 import type { MigrationOutcome, Migrations } from './migration.ts';
+import type { Names } from './names.ts';
 import type { Orders } from './orders.ts';
 import type { AssetAnswer, Registry } from './registry.ts';
 import type { Risk, ThreatUpdate } from './risk.ts';
@@ -88,6 +89,8 @@ export interface Sequencer extends AsyncDisposable {
   /** Everything about registered assets but their data. */
   readonly assets: Registry;
   readonly assetData: AssetData;
+  /** IPNS names that are republished for their owners. */
+  readonly names: Names;
   /**
    * Admits one encrypted transaction; durable when it resolves with `ok`.
    *

@@ -6,7 +6,7 @@
 // bad entry never costs the others theirs; a newer record is never replaced by an older one.
 
 import { fromBase64 } from '../actors/encoding.ts';
-import { Enrolment, NAMES_PER_REQUEST_MAX, RecordUpdate } from '../actors/enrolment.ts';
+import { Enrolment, NAMES_PER_REQUEST_MAX, RecordUpdate, type RepublishResult } from '../actors/enrolment.ts';
 import { judgeUpdate, type UpdateRefusal } from '../actors/extension.ts';
 import { NAME_STATES, type NameState } from '../actors/name.ts';
 import type { Config } from '../config/schema.ts';
@@ -25,10 +25,12 @@ import {
   nameRecord,
   namesMeta,
   newMachine,
+  pendingNames,
   putName,
   soonestExpiry,
   stateOf,
 } from './names/record.ts';
+import { republish } from './names/republish.ts';
 import { Rounds } from './names/rounds.ts';
 import { NameThreads } from './names/threads.ts';
 import { httpRouter, type Router } from './router.ts';
@@ -45,7 +47,7 @@ export type NameRefusal =
   | 'record_foreign'
   | 'record_expired'
   | UpdateRefusal
-  | KeyRefusal;
+  | Exclude<KeyRefusal, 'key_retired'>;
 export type Refusal =
   | { readonly ok: false; readonly code: NameRefusal }
   | { readonly ok: false; readonly code: 'invalid_name'; readonly field: string; readonly detail: string };
@@ -72,6 +74,8 @@ export interface NamesModules {
   readonly pool: Pool;
   readonly epochs: { readonly active: { readonly keys: WrapKeys }; keysOf(epoch: number): WrapKeys | undefined };
   readonly options: () => Config['names'];
+  /** Whether what is encrypted to this epoch is still taken. */
+  readonly accepts: (epoch: number) => boolean;
   readonly onEmptied: (epoch: number) => void;
   readonly now: () => number;
   readonly onFault: (error: Fault) => void;
@@ -231,10 +235,6 @@ export class Names {
     return { names, next: more ? last! : null };
   }
 
-  isEnrolled(name: string): boolean {
-    return this.#modules.store.get('names', name) !== undefined;
-  }
-
   /** Numbers for the health page and for metrics. */
   get overview() {
     const { store } = this.#modules;
@@ -249,13 +249,37 @@ export class Names {
     };
   }
 
+  /** How many are due now; counted up to 10,000. */
+  get pending(): number {
+    return pendingNames(this.#modules.store, this.#modules.now());
+  }
+
+  /** The worker protocol, for a backend that keeps its own schedule. @throws {Fault} */
+  republish(entries: readonly unknown[]): Promise<RepublishResult[]> {
+    const { accepts, store, options, now } = this.#modules;
+    return republish(
+      {
+        threads: this.threads,
+        isEnrolled: (name) => store.get('names', name) !== undefined,
+        accepts: (epoch) => accepts(epoch),
+        lifetime_ms: options().lifetime_s * 1_000,
+        now,
+      },
+      entries,
+    );
+  }
+
   async #examine(
     name: string,
     record: Uint8Array,
     key: WrappedName | null,
   ): Promise<Refusal | { readonly ok: true; readonly held: Held }> {
     const examined = await this.threads.examine.add({ name, record, key });
-    if (!examined.ok) return examined;
+    // Its keys are gone, or never were: to whoever asks, an epoch that isn't taken.
+    if (!examined.ok)
+      return examined.code === 'key_retired'
+        ? { ok: false, code: 'epoch_not_accepted' }
+        : { ok: false, code: examined.code };
     const { entry } = examined;
     if (entry === null || entry.eol_ms <= this.#modules.now()) return { ok: false, code: 'record_expired' };
     return { ok: true, held: { ...entry, record } };

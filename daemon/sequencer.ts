@@ -19,6 +19,7 @@ import type { Sequencer, SequencerEvents, SequencerOptions, Submission } from '.
 import type { ActiveEpoch, Epochs } from './epochs.ts';
 import { createLogger } from './logger.ts';
 import type { MigrationOutcome, Migrations } from './migration.ts';
+import type { Names } from './names.ts';
 import type { Orders } from './orders.ts';
 import { pendingRotation } from './records.ts';
 import { setRedundancy } from './redundancy.ts';
@@ -123,6 +124,10 @@ class Assembled implements Sequencer {
 
   get keyset(): Keyset {
     return this.epoch.keyset.keyset;
+  }
+
+  get names(): Names {
+    return this.#rooms.names;
   }
 
   get wrapping(): Wrapping {
@@ -245,9 +250,9 @@ class Assembled implements Sequencer {
       mempool_size: this.#rooms.mempool.size,
       draining: this.#rooms.intake.draining,
       attestation: this.#rooms.attester.newest,
+      witness: this.#rooms.witnessed?.state,
       attesting: this.#rooms.attester.state,
       risk: this.risk,
-      witness: this.#rooms.witnessed?.state,
       now_ms: this.#now(),
     };
   }

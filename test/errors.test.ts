@@ -13,7 +13,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import WebSocket from 'ws';
 import { TransactionStatus } from '../actors/admission.ts';
 import { type RegistrationInput, SAME_ADDRESS_MAX } from '../actors/asset.ts';
-import { base64, concat, fromHex, hex } from '../actors/encoding.ts';
+import { base64, concat, fromBase64, fromHex, hex } from '../actors/encoding.ts';
 import type { Envelope } from '../actors/envelope.ts';
 import type { Order, UnsignedOrder } from '../actors/order.ts';
 import { REFUSALS, type Refusal } from '../actors/refusal.ts';
@@ -25,6 +25,7 @@ import { checkpointOf, signedCheckpoint } from '../daemon/checkpoints.ts';
 import { CHUNK_BYTES, HEADER_BYTES, makeHeader } from '../daemon/datastream.ts';
 import { startAgent } from '../daemon/demo/agent.ts';
 import { makeAppKeys } from '../daemon/demo/appkeys.ts';
+import { Owner } from '../daemon/demo/owner.ts';
 import { checkpointsMeta } from '../daemon/freeze.ts';
 import { type Meta, meta, putMeta } from '../daemon/records.ts';
 import type { Wraps } from '../daemon/wraps.ts';
@@ -71,6 +72,8 @@ beforeAll(async () => {
     api: { rate_limit_per_s: 0, request_timeout_ms: 400, envelopes_max: 64 },
     feed: { clients_max: 1 },
     risk: { simulation: true },
+    // Nobody listens there.
+    names: { router: 'http://127.0.0.1:9', names_max: 1 },
   });
   vi.unstubAllEnvs();
   const small = await openHouse({
@@ -132,7 +135,53 @@ const hand = ({ at }: World, order: Order) =>
 const ordered = ({ house }: World, other: Partial<UnsignedOrder> = {}, by = alice) =>
   by.order(house.sequencer.epoch.log.log_id, RETIRE, other);
 
+const [named, unnamed] = [1, 2].map((n) => new Owner(new Uint8Array(32).fill(n)));
+type Sent = { sequence?: bigint; value?: string; life_ms?: number; by?: Owner; keyOf?: Owner; record?: string };
+
+/** What an owner's application would send, and what is wrong with it. */
+async function enrolment({ house }: World, owner: Owner, sent: Sent = {}) {
+  const { sequence = 5n, value = '/ipfs/a', life_ms = 3_600_000, by = owner, keyOf = owner } = sent;
+  const record = await by.record(value, sequence, Date.now() + life_ms);
+  const made = keyOf.enrolment(record, 1, fromBase64(house.sequencer.keyset.names!));
+  return { ...made, ipnsName: owner.name, ...(sent.record !== undefined && { record: sent.record }) };
+}
+const ofNames = (at: Listening, method: string, path: string, body?: unknown) =>
+  ask(
+    { socketPath: at.socket },
+    { method, path, ...(body !== undefined && { headers: JSON_TYPE, body: JSON.stringify(body) }) },
+  );
+const enrol = async (world: World, owner: Owner, sent: Sent = {}, other: object = {}) =>
+  ofNames(world.at, 'POST', '/names', { ...(await enrolment(world, owner, sent)), ...other });
+async function update(world: World, sent: Sent): Promise<Answer> {
+  expect((await enrol(world, named!)).status).toBeLessThan(300);
+  const { record } = await enrolment(world, named!, sent);
+  return ofNames(world.at, 'PUT', `/names/${named!.name}/record`, { record });
+}
+
 const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
+  names_off: async (w) => ofNames(w.smallAt, 'POST', '/names', await enrolment(w, named!)),
+  names_full: async (w) => {
+    await enrol(w, named!);
+    return enrol(w, unnamed!);
+  },
+  too_many_names: ({ at }) => ofNames(at, 'POST', '/names', []),
+  name_repeated: async (w) => {
+    const twice = await enrolment(w, named!);
+    const { body, status } = await ofNames(w.at, 'POST', '/names', [twice, twice]);
+    expect([status, (body as Answer[]).length]).toEqual([200, 2]);
+    const [, second] = body as { status: number }[];
+    return { status: second!.status, body: second };
+  },
+  name_not_found: ({ at }) => ofNames(at, 'GET', `/names/${unnamed!.name}`),
+  record_invalid: (w) => enrol(w, named!, { record: 'AAAA' }),
+  record_foreign: (w) => enrol(w, named!, { by: unnamed! }),
+  record_expired: (w) => enrol(w, named!, { life_ms: -1 }),
+  record_outdated: (w) => update(w, { sequence: 4n }),
+  record_conflict: (w) => update(w, { value: '/ipfs/b' }),
+  key_unopenable: (w) => enrol(w, named!, {}, { encryptedIpnsKey: base64(new Uint8Array(129)) }),
+  key_foreign: (w) => enrol(w, named!, { keyOf: unnamed! }),
+  key_epoch_not_accepted: (w) => enrol(w, named!, {}, { keyEpoch: 999 }),
+  worker_off: ({ at }) => ofNames(at, 'POST', '/republish', { entries: [] }),
   grant_missing: async ({ at, house }) => {
     for (const each of FILES) await house.sequencer.registerAsset(each);
     const headers = { authorization: `Bearer ${DATA_TOKEN}` };

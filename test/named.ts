@@ -79,6 +79,7 @@ export class Named implements AsyncDisposable {
       pool: this.#pool,
       epochs,
       options: () => this.options,
+      accepts: (epoch) => vaulted.accepts(vaulted.store, epoch),
       onEmptied: (epoch) => this.emptied.push(epoch),
       now: () => this.now_ms,
       random: () => this.chance,

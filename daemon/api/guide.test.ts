@@ -3,16 +3,20 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { base64, fromBase64 } from '../../actors/encoding.ts';
 import { makeAdmin } from '../../test/admin.ts';
 import { enveloped, type House, openHouse } from '../../test/house.ts';
+import { Owner } from '../demo/owner.ts';
 import { EXAMPLES, GUIDE_FILE, guide } from './guide.ts';
 import type { Listening } from './server.ts';
 
 const admin = makeAdmin(1);
+/** Nobody listens there: what is enrolled is tried again later. */
+const NAMES = { router: 'http://127.0.0.1:9', worker: true };
 let house: House;
 let at: Listening;
 beforeAll(async () => {
-  house = await openHouse({ admin: { keys: [admin.public_key] }, risk: { simulation: true } });
+  house = await openHouse({ admin: { keys: [admin.public_key] }, risk: { simulation: true }, names: NAMES });
   at = await house.server.listen();
 });
 afterAll(() => house?.[Symbol.asyncDispose]());
@@ -24,6 +28,8 @@ const OTHER_STATUS: Readonly<Record<string, number>> = {
   'POST /transactions': 202,
   'POST /assets/register': 201,
   'POST /epochs/rotate': 202,
+  'POST /names': 201,
+  'DELETE /names/{name}': 204,
 };
 
 const INDICATOR = {
@@ -44,6 +50,26 @@ const hasCurl = (() => {
     return false;
   }
 })();
+
+/** What an owner's application sends, and what a backend does. */
+async function writeNames(folder: string): Promise<void> {
+  const [owner, other] = [7, 8].map((n) => new Owner(new Uint8Array(32).fill(n)));
+  const names = fromBase64(house.sequencer.keyset.names!);
+  const record = await owner!.record('/ipfs/a', 1n, Date.now() + 3_600_000);
+  const newer = await owner!.record('/ipfs/b', 2n, Date.now() + 3_600_000);
+  const { record: _, ...key } = other!.enrolment(record, 1, names);
+  const entry = {
+    ...key,
+    latestCid: 'bafkreiem4twkqzsq2aj4shbycd4yvoj2cx72vezicletlhi7dijjciqpui',
+    sequenceNumber: '1',
+  };
+  const files = {
+    'enrolment.json': owner!.enrolment(record, 1, names),
+    'record.json': { record: base64(newer) },
+    'entries.json': { entries: [entry] },
+  };
+  for (const [name, body] of Object.entries(files)) writeFileSync(join(folder, name), JSON.stringify(body));
+}
 
 describe('docs/api.md', () => {
   it('is what the code says (npm run docs)', () => {
@@ -80,6 +106,7 @@ describe('docs/api.md', () => {
     const order = admin.order(house.sequencer.epoch.log.log_id, { type: 'retire_epoch', epoch: 7 });
     writeFileSync(join(folder, 'order.json'), JSON.stringify(order));
     writeFileSync(join(folder, 'indicator.json'), JSON.stringify(INDICATOR));
+    await writeNames(folder);
     const env = { PATH: process.env.PATH, AEGIS: at.url, ID: admission.envelope_id };
     for (const { curl, route } of EXAMPLES) {
       const wanted = OTHER_STATUS[route] ?? 200;

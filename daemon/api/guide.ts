@@ -12,7 +12,7 @@ import type { Role } from './token.ts';
 export const GUIDE_FILE = fileURLToPath(new URL('../../docs/api.md', import.meta.url));
 
 interface Example {
-  readonly route: `${'GET' | 'POST' | 'PATCH' | 'DELETE'} /${string}`;
+  readonly route: `${'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'} /${string}`;
   readonly role: 'public' | Role;
   readonly answer: string;
   readonly curl: string;
@@ -26,6 +26,8 @@ const open = (route: Example['route'], answer: string, curl: string): Example =>
 });
 
 /** The body of the deployment guide. */
+/** Of the key whose seed is 32 bytes of 7. */
+const NAME = 'k51qzi5uqu5dm0t4vbwri4lkg76q03b4x9tsvekgvbu4zli6454ff7w8wdosa4';
 const REGISTRATION = JSON.stringify({
   asset_id: 'token_001',
   asset_type: 'OnChainToken',
@@ -186,6 +188,49 @@ export const EXAMPLES: readonly Example[] = [
     answer:
       'Removes an asset; with `lose_key=true` also one whose data could not be read any more. An entry of the log',
     curl: 'curl -s -X DELETE --unix-socket state/aegisd.sock "http://aegisd/assets/token_001?lose_key=true"',
+  },
+  {
+    route: 'POST /names',
+    role: 'names',
+    answer:
+      '201 with the name, 200 for one that was enrolled; an array of up to 200 is answered entry by entry ([names.md](names.md))',
+    curl: "curl -s -H 'content-type: application/json' -d @enrolment.json --unix-socket state/aegisd.sock http://aegisd/names",
+  },
+  {
+    route: 'GET /names',
+    role: 'names',
+    answer: 'Enrolled names by `state`, in pages (100 or `limit`, at most 1,000) behind `after`',
+    curl: 'curl -s --unix-socket state/aegisd.sock "http://aegisd/names?state=stale"',
+  },
+  {
+    route: 'GET /names/{name}',
+    role: 'names',
+    answer: 'Where a name stands, and its newest record',
+    curl: `curl -s --unix-socket state/aegisd.sock http://aegisd/names/${NAME}`,
+  },
+  {
+    route: 'PUT /names/{name}/record',
+    role: 'names',
+    answer: 'Takes a newer record of the owner, which goes out at once',
+    curl: `curl -s -X PUT -H 'content-type: application/json' -d @record.json --unix-socket state/aegisd.sock http://aegisd/names/${NAME}/record`,
+  },
+  {
+    route: 'DELETE /names/{name}',
+    role: 'names',
+    answer: '204; the key is removed, and what is published ends by itself',
+    curl: `curl -s -X DELETE --unix-socket state/aegisd.sock http://aegisd/names/${NAME}`,
+  },
+  {
+    route: 'GET /admin/republish-health',
+    role: 'admin',
+    answer: 'How republishing goes: how many names wait, fail and are stale, and when the first record ends',
+    curl: 'curl -s --unix-socket state/aegisd.sock http://aegisd/admin/republish-health',
+  },
+  {
+    route: 'POST /republish',
+    role: 'worker',
+    answer: 'The worker protocol, where `names.worker` allows it: signs up to 100 entries, never of enrolled names',
+    curl: "curl -s -H 'content-type: application/json' -d @entries.json --unix-socket state/aegisd.sock http://aegisd/republish",
   },
   {
     route: 'POST /qrm/indicators',

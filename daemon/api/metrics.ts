@@ -8,6 +8,7 @@ import { RECOMMENDATIONS } from '../../actors/recommendation.ts';
 import { refusalOf } from '../../actors/refusal.ts';
 import { inGrace, standing } from '../epoch.ts';
 import type { Feed } from '../feed.ts';
+import { NAME_TOTALS } from '../names/record.ts';
 import { meta, pendingRotation, riskRecord, totals } from '../records.ts';
 import { rotations } from '../rotation.ts';
 import type { Sequencer } from '../sequencer.ts';
@@ -88,7 +89,14 @@ export function metrics(app: App, found: Metrics): void {
 }
 
 /** Counters of what the store has ever done; prom-client can't set one, so each is emptied and filled again at the scrape. */
-function counters({ sequencer: { store, wrapping } }: Watched, registers: Registry[]): void {
+const NAMES = {
+  due: 'Times that a name was due, ever; retries included.',
+  published: 'Records of names that a router has taken, ever.',
+  failed: 'Tries to republish a name that failed, ever.',
+  stale: 'Times that a name failed ten times in a row, ever.',
+};
+
+function counters({ sequencer: { store, wrapping, names } }: Watched, registers: Registry[]): void {
   const counter = (name: string, help: string, read: () => number) =>
     new Counter({
       name: `aegis_${name}_total`,
@@ -108,6 +116,19 @@ function counters({ sequencer: { store, wrapping } }: Watched, registers: Regist
   counter('wraps_moved', 'Wrapped secrets that have moved to another epoch, ever.', () => wrapping.wraps.moved(store));
   counter('risk_rotations', 'Rotations that the risk score asked for, ever, dry runs included.', () => {
     return riskRecord(store)?.act_count ?? 0;
+  });
+  for (const name of ['due', 'published', 'failed', 'stale'] as const) {
+    counter(`names_${name}`, NAMES[name], () => names.overview.totals[name] ?? 0);
+  }
+  new Counter({
+    name: 'aegis_names_results_total',
+    help: 'What has ever come of names on their way, by result.',
+    labelNames: ['result'],
+    registers,
+    collect() {
+      this.reset();
+      for (const result of NAME_TOTALS) this.inc({ result }, names.overview.totals[result] ?? 0);
+    },
   });
   counter('store_commits', 'Durable commits, ever.', () => store.state().commits);
   counter('store_steps', 'Steps in commits, since the start.', () => store.state().steps);
@@ -148,6 +169,15 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   gauge('attestation_not_after_seconds', 'When the newest verified quote ends, Unix time; 0 without one.', () => {
     return (sequencer.attestation?.not_after_ms ?? 0) / 1000;
   });
+  gauge('witness_working', '1 while the witness acknowledges; 0 too where there is none.', () => {
+    return Number(sequencer.status().attestation.witness?.state === 'working');
+  });
+  gauge('witness_conflict', '1 when the witness has seen another history: nothing is signed.', () => {
+    return Number(sequencer.status().attestation.witness?.state === 'conflict');
+  });
+  gauge('witness_size_leaves', 'Leaves of the largest sealed head that the witness acknowledged.', () => {
+    return sequencer.status().attestation.witness?.size ?? 0;
+  });
   gauge('wraps_stuck', 'Wrapped secrets that did not open when they were last to move.', () => {
     return sequencer.wrapping.sweep.state().stuck;
   });
@@ -165,6 +195,9 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   });
   gauge('risk_feeds_quarantined', 'Feeds of indicators whose newest answer was not taken.', () => {
     return sequencer.risk.feeds.states().filter(({ quarantine }) => quarantine !== null).length;
+  });
+  gauge('names_soonest_expiry_seconds', 'When the first record of a name ends, Unix time; 0 without names.', () => {
+    return (sequencer.names.overview.soonest_expiry_ms ?? 0) / 1000;
   });
   gauge('journal_cursor', 'The newest entry of the journal.', () => store.journalHead().cursor);
   gauge('store_waiting_steps', 'Steps that wait for a commit.', () => store.state().waiting);
@@ -198,6 +231,15 @@ function labelled({ sequencer, feed, version }: Watched, registers: Registry[]):
     collect() {
       const { cut, opened, signed } = meta(sequencer.store, 'heights');
       for (const [stage, count] of Object.entries({ cut, opened, signed })) this.set({ stage }, count);
+    },
+  });
+  new Gauge({
+    name: 'aegis_names',
+    help: 'Enrolled names, by where they stand.',
+    labelNames: ['state'],
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(sequencer.names.overview.states)) this.set({ state }, count);
     },
   });
   new Gauge({

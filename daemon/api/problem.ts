@@ -15,6 +15,33 @@ export const PROBLEMS = {
     'The request is not valid HTTP, or its URL cannot be read.',
     'Send HTTP/1.1 with a percent-encoded URL; a TLS client needs a proxy in front.',
   ],
+  too_many_names: [
+    400,
+    'The array holds no name, or more than one request may carry.',
+    'Send fewer in each request, at least one; `detail` has the bound.',
+  ],
+  name_repeated: [400, 'The name stands earlier in the same array.', 'Send each name once; its newest record counts.'],
+  record_invalid: [
+    400,
+    'The record is no IPNS record, or says more than its five fields.',
+    'Send the bytes of the record as they were published: V2, canonical DAG-CBOR, at most 10 KiB.',
+  ],
+  record_foreign: [
+    400,
+    'The record is not signed by the key of the name.',
+    'Check that record and name belong together; the name is of the key that signs.',
+  ],
+  record_expired: [400, 'The life of the record has ended.', 'Have the owner sign a new one; it need not live long.'],
+  key_unopenable: [
+    400,
+    'The encrypted key does not open.',
+    'Encrypt the 32-byte seed to the names key of `keyEpoch` (GET /public-key?epoch=), in the ecies format of eciesjs.',
+  ],
+  key_foreign: [
+    400,
+    'The encrypted key is not the key of the name.',
+    'Check that key and name belong together: the name is of its public half.',
+  ],
   empty_body: [400, 'The body is empty; send JSON.', 'Send one envelope, or an array of them, as the body.'],
   invalid_json: [
     400,
@@ -122,12 +149,28 @@ export const PROBLEMS = {
     'There is no keyset of this epoch, or it has no key of this kind.',
     'Take an epoch that /epochs lists.',
   ],
+  name_not_found: [404, 'The name is not enrolled.', 'Enrol it with POST /names; GET /names lists those that are.'],
   asset_not_found: [404, 'No asset is registered under this id.', 'Check the id; /assets lists those that there are.'],
   method_not_allowed: [405, 'The path exists, but not with this method; see Allow.', 'Use a method that Allow lists.'],
   request_timeout: [
     408,
     'The request took longer to arrive than request_timeout_ms allows.',
     'Send it again without a pause in between; over a slow line send fewer envelopes in each.',
+  ],
+  key_epoch_not_accepted: [
+    409,
+    'Keys of names that are encrypted to this epoch are not taken; encrypt to the current one.',
+    'Fetch the names key of `current_epoch` (GET /public-key), verify its keyset, and encrypt the key again.',
+  ],
+  record_outdated: [
+    409,
+    'A record with a higher sequence is held already.',
+    'Resolve the name, make a record with a higher sequence than it has, and send that.',
+  ],
+  record_conflict: [
+    409,
+    'The record has the sequence of the one that is held, and another value.',
+    'Make a record with a higher sequence: two values under one sequence leave it to chance what others see.',
   ],
   epoch_not_accepted: [
     409,
@@ -342,6 +385,17 @@ export const PROBLEMS = {
     'Ask again once /ready shows the attestation. Operator: see the log for quote_failed.',
   ],
   streams_busy: [503, 'As many streams as may be are being encrypted or decrypted.', 'Ask again after Retry-After.'],
+  names_off: [
+    503,
+    'This daemon republishes no names: no router is configured.',
+    'Operator: names.router is where records go; it takes a restart.',
+  ],
+  names_full: [503, 'As many names as may be are enrolled.', 'Operator: names.names_max is the bound.'],
+  worker_off: [
+    503,
+    'The worker protocol is not served here.',
+    'Enrol names with POST /names instead. Operator: names.worker turns it on, and says what that means.',
+  ],
   feed_full: [
     503,
     'The feed serves as many clients as it may.',

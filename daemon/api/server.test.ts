@@ -347,6 +347,7 @@ describe('the document', () => {
           ['/batches/headers', '/epochs/rotate', '/epochs/rotations', '/metrics', '/admin/keys', '/admin/orders'],
           ['/assets', '/assets/register', '/assets/protection/{id}', '/assets/{id}', '/assets/{id}/policy'],
           ['/assets/{id}/encrypt', '/assets/{id}/decrypt', '/assets/{id}/rewrap'],
+          ['/names', '/names/{name}', '/names/{name}/record', '/republish', '/admin/republish-health'],
           ['/qrm/risk', '/qrm/history', '/qrm/indicators', '/qrm/indicators/{id}/withdraw'],
           ['/qrm/simulation/start', '/qrm/simulation/stop'],
           ['/public-key', '/ready', '/sequencer/status', '/transactions', '/transactions/{id}'],
@@ -358,6 +359,7 @@ describe('the document', () => {
     );
     expect(guarded.map(([path]) => path).sort()).toEqual([
       '/admin/orders',
+      '/admin/republish-health',
       '/assets/register',
       '/assets/{id}',
       '/assets/{id}/decrypt',
@@ -367,10 +369,14 @@ describe('the document', () => {
       '/batches/cut',
       '/epochs/rotate',
       '/metrics',
+      '/names',
+      '/names/{name}',
+      '/names/{name}/record',
       '/qrm/indicators',
       '/qrm/indicators/{id}/withdraw',
       '/qrm/simulation/start',
       '/qrm/simulation/stop',
+      '/republish',
     ]);
     for (const methods of Object.values(paths)) {
       for (const { responses } of Object.values(methods)) expect(responses['400']).toBeDefined();

@@ -21,9 +21,11 @@ import { acceptJson, NoQuery, validatorCompiler } from './input.ts';
 import { log } from './log.ts';
 import { Metrics, metrics } from './metrics.ts';
 import { migration } from './migration.ts';
+import { names } from './names.ts';
 import { describe, documentOf } from './openapi.ts';
 import { orders } from './orders.ts';
 import { problemOf, problemSent, Refused, sendProblem } from './problem.ts';
+import { republish } from './republish.ts';
 import { risk } from './risk.ts';
 import { rotation } from './rotation.ts';
 import { type App, type Modules, rememberCaller } from './route.ts';
@@ -164,6 +166,8 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
     assets,
     assetData,
     migration,
+    names,
+    republish,
     orders,
     risk,
     health,

@@ -190,6 +190,13 @@ export function soonestExpiry(reader: Reader): number | undefined {
   return first?.[0][0];
 }
 
+const PENDING_MAX = 10_000;
+
+/** How many names are due; counted up to 10,000. */
+export function pendingNames(reader: Reader, now_ms: number): number {
+  return [...reader.range('name_due', { end: [placeOf(now_ms) + 1, ''], limit: PENDING_MAX })].length;
+}
+
 /** For tests and checks: records, indexes and counts say the same. */
 export function namesAgree(reader: Reader): boolean {
   const names = [...reader.range('names', { limit: 100_000 })].map(([name, kept]) => [name, nameOfKept(kept)] as const);
