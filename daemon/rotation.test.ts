@@ -16,6 +16,7 @@ import { settleSigned } from './batching.ts';
 import { Cutter } from './cutter.ts';
 import { EPOCH, inGrace, standing } from './epoch.ts';
 import { Epochs } from './epochs.ts';
+import { Fault } from './fault.ts';
 import { Intake } from './intake.ts';
 import { type EpochKeys, keysetOf } from './keys/keyring.ts';
 import { appendLog } from './log.ts';
@@ -299,5 +300,65 @@ describe('rotations in a world that fails', () => {
     for (const reason of ['scheduled', 'manual', 'risk', 'compromise'])
       expect([reason, counts[reason]! > 0]).toEqual([reason, true]);
     expect(retired).toBeGreaterThan(10);
+  });
+});
+
+describe('keys that cannot be had', () => {
+  /** A rotator alone, whose key source fails for as long as it is told to. */
+  async function alone() {
+    const { store } = memoryStore(() => false).live();
+    await genesis(store);
+    const fatals: unknown[] = [];
+    const fatal = (error: unknown) => fatals.push(error);
+    const runtime = new Runtime({ store, log: quiet, fatal });
+    const source = { failing: true, asked: 0, answers: Promise.withResolvers<void>() };
+    const rotator = new Rotator({
+      ...{ runtime, store, source: 'simulator', options: () => ROTATION, now: () => 1, fatal },
+      epochs: new Epochs(store, [keysOf(1)], []),
+      derive: async (epoch) => {
+        source.asked += 1;
+        await source.answers.promise;
+        if (source.failing) throw new Fault({ code: 'key_source_failed', source: 'simulator', reason: 'of a test' });
+        await turn();
+        return keysOf(epoch);
+      },
+      backlog: () => 0,
+      onUnsealed: async () => {},
+      ...{ onAnnounced: () => {}, onExecuted: () => {}, onFault: () => {} },
+    });
+    return { store, rotator, source, fatals };
+  }
+
+  it('are asked for once for all who waited for them', async () => {
+    const { store, rotator, source } = await alone();
+    const wishes = Array.from({ length: 50 }, () => rotator.rotate({ reason: 'manual' }));
+    source.answers.resolve();
+    const outcomes = await Promise.allSettled(wishes);
+    const failed = {
+      status: 'rejected',
+      reason: expect.objectContaining({ detail: expect.objectContaining({ code: 'key_source_failed' }) }),
+    };
+    expect(outcomes).toEqual(wishes.map(() => failed));
+    expect([source.asked, pendingRotation(store)]).toEqual([1, undefined]);
+    source.failing = false;
+    expect(await rotator.rotate({ reason: 'manual' })).toMatchObject({ ok: true });
+    await rotator.stop();
+  });
+
+  it('let one wish in when they come back, although another platform wants a rotation too', async () => {
+    const { store, rotator, source, fatals } = await alone();
+    const measurements = (mrtd: string) => ({ measurements: { mrtd } }) as never;
+    await store.commit((step) => putMeta(step, 'measurements', { mrtd: 'before' } as never));
+    const again = rotator.rotate({ reason: 'manual' }).catch(() => {
+      source.failing = false;
+      return rotator.rotate({ reason: 'compromise' });
+    });
+    rotator.measured(measurements('now'));
+    await turn();
+    source.answers.resolve();
+    expect(await again).toMatchObject({ ok: true, rotation: { to_epoch: 2 } });
+    while ((store.get('meta', 'measurements') as { mrtd: string }).mrtd !== 'now') await turn();
+    expect([fatals, pendingRotation(store)?.to_epoch]).toEqual([[], 2]);
+    await rotator.stop();
   });
 });

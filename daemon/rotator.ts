@@ -98,7 +98,8 @@ export class Rotator {
    */
   async rotate(wish: Wish): Promise<RotationOutcome> {
     const { store } = this.#modules;
-    while (this.#preparing !== undefined) await this.#preparing.catch(() => {});
+    // Whoever waited for keys that failed hears of it, so that many wishes don't ask a key source that hangs one after the other.
+    while (this.#preparing !== undefined) await this.#preparing;
     if (this.#stopped) return { ok: false, code: 'draining' };
     const pending = pendingRotation(store);
     if (pending !== undefined) return this.#bringForward(pending, wish);
@@ -249,7 +250,8 @@ export class Rotator {
     const { runtime, store } = this.#modules;
     const found = this.#measured;
     if (found === undefined) return;
-    await this.#preparing?.catch(() => {});
+    // A wish that waited too may have begun by then.
+    while (this.#preparing !== undefined) await this.#preparing.catch(() => {});
     const remember = (step: Step) => putMeta(step, 'measurements', found);
     const known = store.get('meta', 'measurements') as Meta['measurements'] | undefined;
     const same = known === undefined || isDeepStrictEqual(known, found);
