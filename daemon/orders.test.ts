@@ -139,6 +139,14 @@ describe('an order', () => {
     expect(await orders.execute(signed)).toEqual({ ok: false, code: 'order_expired' });
   });
 
+  it('is written down with the time that it was judged by, so that others judge likewise', async () => {
+    const timestamp_ms = NOW_MS + 10 * 86_400_000;
+    await runtime.commit((step) => putMeta(step, 'heights', { ...meta(step, 'heights'), timestamp_ms }));
+    // Too far ahead for the clock that was set back.
+    const signed = alice.order(log.log_id, RISE, { not_after_ms: timestamp_ms + 25 * 86_400_000 });
+    expect(await orders.execute(signed)).toMatchObject({ ok: true, executed: { executed_at_ms: timestamp_ms } });
+  });
+
   it('of somebody else, or for something else, changes nothing', async () => {
     const before = state();
     const codes = [

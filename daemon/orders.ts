@@ -105,9 +105,9 @@ export class Orders {
    */
   async execute(order: Order): Promise<OrderOutcome> {
     const { runtime, store, log, admins, verify, now, onExecuted } = this.#modules;
-    const executed_at_ms = now();
-    // A clock that was set back doesn't make an order young again: batches have seen a later time.
-    const now_ms = Math.max(executed_at_ms, meta(store, 'heights').timestamp_ms);
+    // A clock that was set back doesn't make an order young again: batches have seen a later time. It is written down as well,
+    // so that whoever judges the order again judges by the same time.
+    const now_ms = Math.max(now(), meta(store, 'heights').timestamp_ms);
     const judged = judgeOrder(order, { log_id: log.log_id, admins, now_ms }, verify);
     if (!judged.ok) return judged;
     const digest = hex(judged.digest);
@@ -118,7 +118,7 @@ export class Orders {
         if (known !== undefined) return replayed(step, known.leaf_index, digest);
         const handler = this.#modules.acts[order.act.type] as ActHandler<ActType> | undefined;
         if (handler === undefined) return { ok: false, code: 'act_not_supported' };
-        const executed = record(step, order, digest, executed_at_ms);
+        const executed = record(step, order, digest, now_ms);
         const acted = handler(step, new Ordered(step, order.act, executed));
         if (!acted.ok) throw new ActRefused(acted.detail);
         done = acted.done;
