@@ -11,6 +11,7 @@ import type { Logger, Sequencer } from '../sequencer.ts';
 import { Allowance } from './allowance.ts';
 import { assetData } from './assetdata.ts';
 import { assets } from './assets.ts';
+import { backup } from './backup.ts';
 import { batches } from './batches.ts';
 import { Budget, Turns } from './budget.ts';
 import { closeDoor, type DoorOptions, openSocket, openTcp, peerOf } from './door.ts';
@@ -166,6 +167,7 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
     assets,
     assetData,
     migration,
+    backup,
     names,
     republish,
     orders,

@@ -219,6 +219,23 @@ export function createProgram(done: (code: number) => void): Command {
     .option(...json)
     .action(async (options) => done(await (await import('./guest-agent.ts')).guestAgent(options)));
 
+  program
+    .command('backup')
+    .description('copy the store of a running daemon; only the same keys open it')
+    .requiredOption('--out <dir>', 'where the copy goes; never over anything that is there')
+    .option(...config)
+    .option(...json)
+    .action(async (options) => done(await (await import('./backup.ts')).backup(options)));
+
+  program
+    .command('restore')
+    .description('put a backup back where no daemon runs; what is older than what was signed never signs again')
+    .requiredOption('--from <dir>', 'of `aegisd backup`')
+    .option('--seal <file>', 'the newest head that was kept (`sealed` of GET /log/head): an older backup is refused')
+    .option(...config)
+    .option(...json)
+    .action(async (options) => done(await (await import('./backup.ts')).restore(options)));
+
   addAdmin(program, done);
   addAssets(program, done);
   addMigrate(program, done);
