@@ -48,8 +48,8 @@ class Daemon {
   readonly announced: Promise<string>;
   #wake = () => {};
 
-  constructor(environment: NodeJS.ProcessEnv = {}) {
-    const args = ['--disable-warning=ExperimentalWarning', MAIN, 'start', '--json', '--config', file];
+  constructor(environment: NodeJS.ProcessEnv = {}, command: 'start' | 'witness' = 'start') {
+    const args = ['--disable-warning=ExperimentalWarning', MAIN, command, '--json', '--config', file];
     this.child = spawn(process.execPath, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...environment },
@@ -150,6 +150,17 @@ describe.skipIf(NO_PYTHON !== undefined)(`a supervisor${suffix}`, () => {
     await supervisor.take(([line]) => line === 'STOPPING=1');
     expect(await daemon.exited).toEqual([0, null]);
     expect(supervisor.messages.filter(({ lines }) => lines[0] !== 'WATCHDOG=1')).toEqual([]);
+  });
+
+  it('hears of a witness too', async () => {
+    await using supervisor = await Supervisor.open();
+    const witness = new Daemon({ NOTIFY_SOCKET: supervisor.address, WATCHDOG_USEC: '300000' }, 'witness');
+    const { lines } = await supervisor.take(([line]) => line === 'READY=1');
+    expect(lines[1]).toContain(await witness.announced);
+    await supervisor.take(([line]) => line === 'WATCHDOG=1');
+    witness.send('SIGTERM');
+    await supervisor.take(([line]) => line === 'STOPPING=1');
+    expect(await witness.exited).toEqual([0, null]);
   });
 
   it('hears no beat of a main loop that stands still', async () => {

@@ -79,6 +79,14 @@ describe('the units', () => {
     expect(several).toBe(body(read(SYSTEMD, 'aegisd.service')));
   });
 
+  it('forbid a witness what they forbid a sequencer', () => {
+    const forbidden = (unit: string) => {
+      const text = read(SYSTEMD, unit);
+      return text.slice(text.indexOf('LimitNOFILE='));
+    };
+    expect(forbidden('aegisd-witness.service')).toBe(forbidden('aegisd.service'));
+  });
+
   it('stop later than the daemon gives up', () => {
     const defaults = read(SYSTEMD, '..', 'sequencer.toml');
     const limit = Number(/^stop_timeout_s = (\d+)$/m.exec(defaults)![1]);

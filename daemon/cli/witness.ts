@@ -3,6 +3,7 @@
 import { url as inspectorUrl } from 'node:inspector';
 import { loadConfig } from '../../config/load.ts';
 import { createLogger } from '../logger.ts';
+import { openNotifier } from '../notify.ts';
 import { serveWitness } from '../witness/api.ts';
 import { createWitness } from '../witness/witness.ts';
 import { EXIT } from './program.ts';
@@ -32,6 +33,7 @@ export async function witness(options: Options): Promise<number> {
   for (const signal of ['SIGHUP', 'SIGUSR2'] as const)
     process.on(signal, () => log.warn({ signal }, 'not for a witness'));
 
+  const notifier = await openNotifier({ onFailed: (reason) => log.warn({ reason }, 'systemd hears nothing') });
   const accept_missing_watermark = options.acceptMissingWatermark === true;
   await using role = await createWitness({ config, log, fatal, accept_missing_watermark });
   await using server = await serveWitness(role, config, log);
@@ -39,8 +41,12 @@ export async function witness(options: Options): Promise<number> {
   const about = { url: server.url, pid: process.pid, simulated, platform: providerName, witness_key: role.witness_key };
   process.stdout.write(options.json === true ? `${JSON.stringify(about)}\n` : said(about));
   log.info({ url: server.url }, 'listening');
+  const status = `Witnessing on ${server.url}${simulated ? ', SIMULATED' : ''}`;
+  notifier.ready(status);
+  notifier.watch(() => status);
   const signal = await stop;
   log.info({ signal }, 'stopping');
+  notifier.stopping(`Stopping on ${signal}`);
   return EXIT.ok;
 }
 
