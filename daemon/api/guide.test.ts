@@ -29,7 +29,6 @@ const OTHER_STATUS: Readonly<Record<string, number>> = {
   'POST /assets/register': 201,
   'POST /epochs/rotate': 202,
   'POST /names': 201,
-  'DELETE /names/{name}': 204,
 };
 
 const INDICATOR = {

@@ -217,7 +217,7 @@ export const EXAMPLES: readonly Example[] = [
   {
     route: 'DELETE /names/{name}',
     role: 'names',
-    answer: '204; the key is removed, and what is published ends by itself',
+    answer: 'Removes the key; what is published ends by itself',
     curl: `curl -s -X DELETE --unix-socket state/aegisd.sock http://aegisd/names/${NAME}`,
   },
   {

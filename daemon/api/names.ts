@@ -43,6 +43,8 @@ export const ListedNames = z
   })
   .meta({ id: 'IpnsNames' });
 
+export const RemovedName = z.strictObject({ ipnsName: z.string() }).meta({ id: 'RemovedName' });
+
 const Params = z.strictObject({ name: IpnsName });
 const BODY = ['empty_body', 'invalid_json', 'invalid_body', 'body_too_large', 'unsupported_media_type'] as const;
 const COMMON = ['unauthorized', 'forbidden', 'invalid_query', 'names_off', 'store_unavailable'] as const;
@@ -182,7 +184,7 @@ export function names(app: App, { sequencer }: Modules): void {
         params: Params,
         querystring: NoQuery,
         response: {
-          204: z.null().describe('Removed.'),
+          200: RemovedName,
           ...problems(
             'unauthorized',
             'forbidden',
@@ -196,7 +198,7 @@ export function names(app: App, { sequencer }: Modules): void {
     },
     async (request, reply) => {
       if (!(await room.remove(request.params.name))) return refuse(reply, 'name_not_found');
-      return reply.code(204).send(null);
+      return { ipnsName: request.params.name };
     },
   );
 

@@ -7,6 +7,7 @@ import { Fault } from '../fault.ts';
 import { cursor, daemonUrl, integer, oneOf } from './argument.ts';
 import { addAssets } from './assetcommands.ts';
 import { addMigrate } from './migratecommands.ts';
+import { addNames } from './namescommands.ts';
 import { addQrm } from './qrmcommands.ts';
 
 export const VERSION: string = (
@@ -194,11 +195,17 @@ export function createProgram(done: (code: number) => void): Command {
         .choices(['simulator', 'dstack'])
         .conflicts(['risk', 'assets', 'epochs']),
     )
+    .addOption(
+      new Option('--names <count>', 'so many IPNS names over 60 simulated hours, with an outage and a rotation')
+        .argParser(count)
+        .conflicts(['transactions', 'risk', 'assets', 'epochs', 'tee']),
+    )
     .option('--transactions <count>', 'how many', count, 200)
     .option('--keep <dir>', 'keep batch files and the daemon’s log there')
     .option(...json)
     .action(async (options) => {
       if (options.tee === 'dstack') done(await (await import('./teedemo.ts')).teeDemo(options));
+      else if (options.names !== undefined) done(await (await import('./namesdemo.ts')).namesDemo(options));
       else if (options.epochs === true) done(await (await import('./epochdemo.ts')).epochDemo(options));
       else if (options.assets === true) done(await (await import('./assetdemo.ts')).assetDemo(options));
       else if (options.risk === true) done(await (await import('./riskdemo.ts')).riskDemo(options));
@@ -239,6 +246,7 @@ export function createProgram(done: (code: number) => void): Command {
   addAdmin(program, done);
   addAssets(program, done);
   addMigrate(program, done);
+  addNames(program, done);
   addQrm(program, done);
 
   for (const command of leaves(program)) command.exitOverride().showHelpAfterError();

@@ -1,0 +1,34 @@
+// What the commands `aegisd names …` take; what each does is in names.ts. program.ts adds them.
+import { type Command, Option } from 'commander';
+import { NAME_STATES } from '../../actors/name.ts';
+import { daemonUrl, integer } from './argument.ts';
+
+export function addNames(program: Command, done: (code: number) => void): void {
+  const names = program.command('names').description('IPNS names that are republished for their owners');
+  names.exitOverride().showHelpAfterError();
+  const command = (name: string, description: string) =>
+    names
+      .command(name)
+      .description(description)
+      .option('-c, --config <file>', 'settings that differ from the embedded sequencer.toml')
+      .option('--url <url>', 'ask over TCP instead of the unix socket', daemonUrl)
+      .option('--token-file <file>', 'with --url: the file with the token of a role that may')
+      .option('--json', 'print one JSON document');
+  const load = () => import('./names.ts');
+
+  command('enrol', 'have names republished; those that are enrolled get the key, and a newer record')
+    .argument('<file>', 'JSON of one enrolment or an array, as POST /names takes it')
+    .action(async (file, options) => done(await (await load()).enrol(file, options)));
+  command('show', 'where a name stands')
+    .argument('<name>', 'k51…')
+    .action(async (name, options) => done(await (await load()).show(name, options)));
+  command('list', 'enrolled names')
+    .addOption(new Option('--state <state>', 'only those that stand there').choices(NAME_STATES))
+    .option('--after <name>', 'behind this one')
+    .option('--limit <count>', 'at most so many', integer(1, 1_000), 100)
+    .action(async (options) => done(await (await load()).list(options)));
+  command('remove', 'republish a name no more, and remove its key')
+    .argument('<name>', 'k51…')
+    .action(async (name, options) => done(await (await load()).remove(name, options)));
+  command('health', 'how republishing goes').action(async (options) => done(await (await load()).health(options)));
+}
