@@ -15,6 +15,7 @@ const PARTS = {
   pipeline: () => import('./pipeline.ts'),
   feed: () => import('./feed.ts'),
   witness: () => import('./witness.ts'),
+  reload: () => import('./reload.ts'),
 } satisfies Record<string, () => Promise<{ run(): Promise<Figure[]> }>>;
 
 const args = process.argv.slice(2);
