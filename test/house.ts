@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { encrypt } from 'eciesjs';
 import { privateKeyToAccount } from 'viem/accounts';
+import { vi } from 'vitest';
 import { base64, concat, fromBase64, fromHex, hex } from '../actors/encoding.ts';
 import { type Claims, claimsAad, type Envelope } from '../actors/envelope.ts';
 import { encryptEnvelope } from '../client/seal.ts';
@@ -59,22 +60,43 @@ export async function openHouse(overrides: Overrides = {}): Promise<House> {
   };
 }
 
+/** Reads each entry of the journal once, however many commits there are until then. */
 export async function journaled(
   { store }: Sequencer,
   type: string,
   fits: (data: Record<string, unknown>) => boolean,
 ): Promise<void> {
-  const there = () =>
-    [...store.range('journal', { limit: 100_000 })].some(
-      ([, entry]) => entry.type === type && fits(entry.data as Record<string, unknown>),
-    );
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const end = store.onCommitted(() => {
-    if (there()) resolve();
-  });
-  if (there()) resolve();
-  await promise;
-  end();
+  let next = 1;
+  const there = () => {
+    for (const [cursor, entry] of store.range('journal', { start: next, limit: 100_000 })) {
+      next = cursor + 1;
+      if (entry.type === type && fits(entry.data as Record<string, unknown>)) return true;
+    }
+    return false;
+  };
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const look = () => {
+    try {
+      if (there()) resolve();
+    } catch (error) {
+      reject(error);
+    }
+  };
+  const end = store.onCommitted(look);
+  look();
+  try {
+    await promise;
+  } finally {
+    end();
+  }
+}
+
+/** Longer than anything takes on a machine that does much else; a test that waits in vain ends here. */
+export const PATIENCE_MS = 200_000;
+
+/** For what no entry of the journal tells of. Looks now and then: asking at every turn takes the processor from what is waited for. */
+export function until(holds: () => boolean | Promise<boolean>): Promise<unknown> {
+  return vi.waitUntil(holds, { timeout: PATIENCE_MS, interval: 20 });
 }
 
 const account = (from: number) => privateKeyToAccount(hex(new Uint8Array(32).fill(from + 1)));

@@ -1,9 +1,9 @@
 // Whole sequencers that rotate their keys: real LMDB, threads and signatures. Under load a rotation loses, refuses and doubles
 // nothing, and each batch verifies under its own epoch; a commit that was the last of its process is gone on from.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Envelope } from '../actors/envelope.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import { DEFAULT_POLICY } from '../client/policy.ts';
@@ -15,7 +15,9 @@ import { Fault } from '../daemon/fault.ts';
 import { keysetRecord, meta, pendingRotation, putMeta, rotationRecord } from '../daemon/records.ts';
 import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
 import { makeAdmin } from './admin.ts';
-import { journaled, type Overrides, quiet, settings, signed } from './house.ts';
+import { journaled, type Overrides, PATIENCE_MS, quiet, settings, signed, until } from './house.ts';
+
+vi.setConfig({ testTimeout: PATIENCE_MS, hookTimeout: PATIENCE_MS });
 
 const folders: string[] = [];
 const newFolder = () => {
@@ -33,6 +35,9 @@ const QUICK: Overrides = {
   seal: { interval_ms: 0 },
   rotation: { delay_blocks: 2, delay_max_s: 1 },
 };
+
+/** Envelopes and batches that wait at once while a rotation is under load. */
+const WAITING_MAX = 24;
 
 /** A clock that a test can set forward. */
 class Clock {
@@ -74,11 +79,12 @@ const retired = (sequencer: Sequencer, epoch: number) =>
 /** Cuts what is pending, and seals all of it. */
 async function finish(sequencer: Sequencer): Promise<void> {
   // Nothing is cut while a rotation is on its way.
-  while (sequencer.status().sequencer.mempool_size > 0) {
+  await until(async () => {
+    if (sequencer.status().sequencer.mempool_size === 0) return true;
     await sequencer.createBatch();
-    await new Promise((resolve) => setImmediate(resolve));
-  }
-  expect(await sequencer.finish(60_000)).toBe(true);
+    return false;
+  });
+  expect(await sequencer.finish(PATIENCE_MS)).toBe(true);
 }
 
 /** Every batch verifies as a stranger verifies it, under the epoch that its height belongs to. @returns where envelopes are */
@@ -111,8 +117,15 @@ describe('a rotation', () => {
     const first = sequencer.keyset;
     const ids: string[] = [];
     let loaded = false;
+    // One envelope after the other until the new epoch is there, but no faster than they are sequenced.
     const load = (async () => {
-      while (!loaded) ids.push(await admit(sequencer, first));
+      while (!loaded) {
+        ids.push(await admit(sequencer, first));
+        await until(() => {
+          const { mempool_size, ordered_queue } = sequencer.status().sequencer;
+          return loaded || mempool_size + ordered_queue < WAITING_MAX;
+        });
+      }
     })();
     const outcome = await sequencer.rotate({ reason: 'manual' });
     expect(outcome).toMatchObject({ ok: true, rotation: { from_epoch: 1, to_epoch: 2, first_height: null } });
@@ -153,8 +166,7 @@ describe('a rotation', () => {
   it('comes when the platform has other measurements than at the start before, and once', async () => {
     const folder = newFolder();
     const before = await start(folder);
-    while (before.store.get('meta', 'measurements') === undefined)
-      await new Promise((resolve) => setImmediate(resolve));
+    await until(() => before.store.get('meta', 'measurements') !== undefined);
     const found = meta(before.store, 'measurements');
     await before.store.commit((tx) => putMeta(tx, 'measurements', { ...found, mrtd: `0x${'00'.repeat(48)}` } as never));
     await before.close();
@@ -164,7 +176,7 @@ describe('a rotation', () => {
     expect(meta(after.store, 'measurements')).toEqual(found);
     await after.close();
     await using again = await start(folder);
-    while (!again.ready().ready) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => again.ready().ready);
     await again.rotate({ reason: 'manual', delay_blocks: 0 });
     await executed(again, 3);
     expect(rotationRecord(again.store, 3)).toMatchObject({ reason: 'manual' });
@@ -252,6 +264,16 @@ describe('an epoch in grace', () => {
 });
 
 describe('a crash', () => {
+  /** A daemon that has sealed two transactions, and ended. Each case goes on with a copy of it. */
+  const base = { folder: '', ids: [] as string[] };
+  beforeAll(async () => {
+    base.folder = newFolder();
+    const sequencer = await start(base.folder);
+    for (let n = 0; n < 2; n++) base.ids.push(await admit(sequencer, sequencer.keyset));
+    await finish(sequencer);
+    await sequencer.close();
+  });
+
   /** From the commit of this number on the disk takes nothing, as after a power cut. */
   async function cutShort(sequencer: Sequencer, commits: number): Promise<void> {
     const { store } = sequencer;
@@ -261,7 +283,7 @@ describe('a crash', () => {
       const waiting = queue.mempool_size + queue.ordered_queue + log.size - log.sealed;
       return waiting === 0 && store.get('meta', 'measurements') !== undefined;
     };
-    while (!quiet()) await new Promise((resolve) => setImmediate(resolve));
+    await until(quiet);
     const commit = store.commit.bind(store);
     let made = 0;
     const failed = Promise.withResolvers<void>();
@@ -285,9 +307,9 @@ describe('a crash', () => {
     [4, 'executed'],
   ] as const)('after %d commits of a rotation is gone on from at the next start', async (commits, expected) => {
     const folder = newFolder();
-    const before = await start(folder);
-    const ids = [await admit(before, before.keyset), await admit(before, before.keyset)];
-    await cutShort(before, commits);
+    cpSync(base.folder, folder, { recursive: true });
+    const ids = [...base.ids];
+    await cutShort(await start(folder), commits);
     await using after = await start(folder);
     const pending = pendingRotation(after.store) !== undefined;
     const found = meta(after.store, 'epoch').active === 2 ? 'executed' : pending ? 'announced' : 'wished';
