@@ -227,6 +227,15 @@ export function createProgram(done: (code: number) => void): Command {
     .action(async (options) => done(await (await import('./guest-agent.ts')).guestAgent(options)));
 
   program
+    .command('import')
+    .description('register the assets of the deprecated Phala sequencer, and report what was taken of its state')
+    .argument('<file>', 'its state as JSON')
+    .option('--dry-run', 'report what would be taken, and register nothing')
+    .option(...config)
+    .option(...json)
+    .action(async (file, options) => done(await (await import('./import.ts')).importState(file, options)));
+
+  program
     .command('backup')
     .description('copy the store of a running daemon; only the same keys open it')
     .requiredOption('--out <dir>', 'where the copy goes; never over anything that is there')
