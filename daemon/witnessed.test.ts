@@ -60,8 +60,11 @@ async function sequencer(
     settings: {
       daemon: { state_dir: join(folder, name), stop_timeout_s: 1 },
       seal: { interval_ms: 0 },
+      // Patient, so that a busy machine changes nothing of what is tested.
+      workers: { task_timeout_ms: 120_000 },
       attestation: {
         witness: 'required',
+        witness_timeout_ms: 30_000,
         witness_url: url,
         policy: { roots: [roots.witness] },
         ...attestation,
@@ -87,8 +90,11 @@ async function sealed(made: Sequencer, height: number): Promise<BatchFile> {
 }
 
 /** Resolves when the newest word of the journal on the witness is this. */
-async function became({ store }: Sequencer, state: string, reason = /^/): Promise<void> {
+async function became(made: Sequencer, state: string, reason = /^/): Promise<void> {
+  const { store } = made;
   const isThere = () => {
+    // A copy has the journal of the life before.
+    if (made.status().attestation.witness?.state !== state) return false;
     for (const [, { type, data }] of store.range('journal', { limit: 1_000, reverse: true })) {
       const found = data as Record<string, unknown>;
       if (type !== 'attestation_changed' || found.role !== 'witness') continue;
