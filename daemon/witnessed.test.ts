@@ -118,6 +118,26 @@ const judge = (file: BatchFile, more: object = {}) =>
 const freshnessOf = (file: BatchFile) => file.slh_dsa_sig?.seal.freshness;
 const seen = async (url: string) => (await (await fetch(`${url}/witness`)).json()) as z.output<typeof WitnessStatus>;
 
+const second = (file: BatchFile) => file.attestation!.phala_redundancy!;
+/** What a stranger says of a witnessed file in which one thing is another. */
+const ALTERED: [code: string, alter: (file: BatchFile) => unknown][] = [
+  [
+    'acknowledgement_invalid',
+    (file) => Object.assign(second(file).witness!, { acknowledgement: zeroed(second(file).witness!.acknowledgement) }),
+  ],
+  // The quote binds the key.
+  ['report_data_mismatch', (file) => Object.assign(second(file).witness!, { key: zeroed(second(file).witness!.key) })],
+  ['report_data_mismatch', (file) => Object.assign(second(file), { worker_id: 'another' })],
+  ['malformed', (file) => Object.assign(second(file), { role: 'quote' })],
+  [
+    'freshness_unproven',
+    (file) => {
+      const { witness: _, ...rest } = second(file);
+      file.attestation!.phala_redundancy = { ...rest, role: 'quote' };
+    },
+  ],
+];
+
 describe('a witness', { timeout: 240_000 }, () => {
   it('acknowledges orders and heads, quotes them, and shows auditors what it saw', async () => {
     const child = await witness();
@@ -129,6 +149,11 @@ describe('a witness', { timeout: 240_000 }, () => {
       expect(file.attestation?.phala_redundancy?.witness?.key).toBe(child.witness_key);
       expect(judge(file)).toMatchObject({ ok: true, simulated: true });
       for (const root of Object.values(roots)) expect(judge(file, { roots: [root] }).ok).toBe(false);
+      for (const [code, alter] of ALTERED) {
+        const altered = structuredClone(file);
+        alter(altered);
+        expect(judge(altered)).toMatchObject({ ok: false, code });
+      }
     }
     const status = made.status();
     expect(await seen(child.url)).toMatchObject({
