@@ -13,6 +13,7 @@ const PARTS = {
   start: () => import('./start.ts'),
   signing: () => import('./signing.ts'),
   pipeline: () => import('./pipeline.ts'),
+  rotation: () => import('./rotation.ts'),
   feed: () => import('./feed.ts'),
   witness: () => import('./witness.ts'),
   reload: () => import('./reload.ts'),

@@ -17,6 +17,7 @@ import { type Connection, connect } from '../daemon/cli/connection.ts';
 import { startDaemon } from '../daemon/demo/child.ts';
 import { signTransactions } from '../daemon/demo/wallet.ts';
 import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
+import type { Status } from '../daemon/status.ts';
 import { type Figure, median, percentile, time } from './figure.ts';
 
 const ADMITTED = 3_000;
@@ -31,7 +32,7 @@ const SEALED_PER_S = 20;
 /** Batches in which threads and main thread still compile; a daemon has them once. */
 const WARM_UP = 10;
 
-interface Entry {
+export interface Entry {
   readonly cursor: number;
   readonly type: string;
   readonly at_ms: number;
@@ -180,11 +181,11 @@ async function pace(
   }
 }
 
-/** The daemon's journal, once a seal covers all that is in its log. */
-async function sealedJournal(connection: Connection): Promise<Entry[]> {
+/** The daemon's journal, once everything is in a batch and a seal covers all of the log. */
+export async function sealedJournal(connection: Connection): Promise<Entry[]> {
   for (;;) {
-    const { log } = await connection.get<{ log: { size: number; sealed: number } }>('/sequencer/status');
-    if (log.size === log.sealed) break;
+    const { log, sequencer } = await connection.get<Status>('/sequencer/status');
+    if (sequencer.mempool_size + sequencer.ordered_queue === 0 && log.size === log.sealed) break;
     await delay(100);
   }
   const entries: Entry[] = [];
@@ -221,7 +222,7 @@ async function encrypted(keyset: Keyset, count: number): Promise<Envelope[]> {
   return envelopes;
 }
 
-function bareSlhDsa(): number {
+export function bareSlhDsa(): number {
   const { privateKey } = generateKeyPairSync('slh-dsa-sha2-256s');
   const digest = randomBytes(64);
   return median([1, 2, 3].map(() => time(() => sign(null, digest, privateKey))));
