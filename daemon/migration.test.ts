@@ -10,6 +10,7 @@ import { digestOfCheckpoint, type Snapshot } from '../actors/checkpoint.ts';
 import { CheckpointFile } from '../actors/checkpointfile.ts';
 import { fromHex } from '../actors/encoding.ts';
 import { ASSET_STATES } from '../actors/protection.ts';
+import { verifyCheckpoint } from '../client/checkpoint.ts';
 import { DEFAULT_POLICY } from '../client/policy.ts';
 import { encryptEnvelope } from '../client/seal.ts';
 import { verifyBatch } from '../client/verify.ts';
@@ -220,6 +221,23 @@ describe('a migration, by the lines of the guide', () => {
     const whole = CheckpointFile.parse({ ...head, ...part });
     expect(whole.asset_snapshots.map(({ asset_id }) => asset_id)).toEqual(['file-1', 'gold']);
     expect(await curl(house, 'GET', `${path}/snapshots?part=1`)).toMatchObject({ status: 404 });
+
+    const judge = (file: unknown) => verifyCheckpoint(file, { allow_simulated: true, now_ms: Date.now() });
+    expect(judge(whole)).toMatchObject({ ok: true, checkpoint_id: body.checkpoint_id, asset_count: 2 });
+    const [first, second] = whole.asset_snapshots as [Snapshot, Snapshot];
+    const altered: [object, string][] = [
+      [{ asset_snapshots: [second, first] }, 'assets_order_invalid'],
+      [{ asset_snapshots: [first] }, 'checkpoint_invalid'],
+      [{ asset_snapshots: [first, { ...second, state: 'Migrated' }] }, 'checkpoint_mismatch'],
+      [{ block_number: 9 }, 'ml_dsa_invalid'],
+      [{ epoch: 2 }, 'keyset_mismatch'],
+      [{ slh_dsa_sig: null, attestation: null }, 'unsealed'],
+      [{ slh_dsa_sig: { ...whole.slh_dsa_sig!, leaf_index: 0 } }, 'inclusion_invalid'],
+      [{ slh_dsa_sig: { ...whole.slh_dsa_sig!, ml_dsa_signature: whole.pqc_signature } }, 'seal_ml_dsa_invalid'],
+      [{ extra: 1 }, 'malformed'],
+    ];
+    for (const [change, code] of altered) expect(judge({ ...whole, ...change })).toMatchObject({ ok: false, code });
+    expect(verifyCheckpoint(whole, { now_ms: Date.now() })).toMatchObject({ ok: false, code: 'simulated_evidence' });
   });
 });
 

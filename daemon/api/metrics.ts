@@ -13,6 +13,7 @@ import { meta, pendingRotation, riskRecord, totals } from '../records.ts';
 import { rotations } from '../rotation.ts';
 import type { Sequencer } from '../sequencer.ts';
 import { NoQuery } from './input.ts';
+import { migrationMetrics } from './migrationmetrics.ts';
 import type { ProblemCode } from './problem.ts';
 import { type App, problems } from './route.ts';
 
@@ -49,6 +50,7 @@ export class Metrics {
     gauges(watched, registers);
     labelled(watched, registers);
     rotation(watched, registers);
+    migrationMetrics(watched.sequencer.store, registers);
   }
 
   /** A request that ended with an error. */
