@@ -193,7 +193,10 @@ function checkSignatures({ header, keyset, migration_checkpoint, ml_dsa_sig, ecd
 function checkSeal({ header, keyset, slh_dsa_sig, attestation }, batch, now_ms) {
   const { seal, leaf_index, inclusion_path } = slh_dsa_sig;
   for (const name of ['chain_id', 'log_id', 'epoch']) need(keyset[name] === header[name], `keyset.${name}`);
-  need(seal.log_id === header.log_id && seal.epoch === header.epoch && seal.providers === 1 && seal.freshness === 0, 'seal');
+  need(
+    seal.log_id === header.log_id && seal.epoch === header.epoch && seal.providers === 1 && seal.freshness === 0,
+    'seal',
+  );
   need(seal.keyset_digest === keysetDigest(keyset) && seal.timestamp_ms <= now_ms + 300_000, 'seal');
   const leaf = leafHash(Buffer.concat([Buffer.of(0), bytes(batch)]));
   need(hex(climb(inclusion_path.map(bytes), leaf, leaf_index, seal.size)) === seal.root, 'inclusion_path');
