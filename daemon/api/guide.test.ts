@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { base64, fromBase64 } from '../../actors/encoding.ts';
 import { makeAdmin } from '../../test/admin.ts';
 import { enveloped, type House, openHouse } from '../../test/house.ts';
+import { listCheckpoints } from '../checkpoints.ts';
 import { Owner } from '../demo/owner.ts';
 import { EXAMPLES, GUIDE_FILE, guide } from './guide.ts';
 import type { Listening } from './server.ts';
@@ -28,6 +29,8 @@ const OTHER_STATUS: Readonly<Record<string, number>> = {
   'POST /transactions': 202,
   'POST /assets/register': 201,
   'POST /epochs/rotate': 202,
+  // The one before has rolled it back.
+  'POST /migration/complete': 409,
   'POST /names': 201,
 };
 
@@ -106,8 +109,9 @@ describe('docs/api.md', () => {
     writeFileSync(join(folder, 'order.json'), JSON.stringify(order));
     writeFileSync(join(folder, 'indicator.json'), JSON.stringify(INDICATOR));
     await writeNames(folder);
-    const env = { PATH: process.env.PATH, AEGIS: at.url, ID: admission.envelope_id };
     for (const { curl, route } of EXAMPLES) {
+      const CHECKPOINT = listCheckpoints(house.sequencer.store, 1)[0]?.checkpoint_id;
+      const env = { PATH: process.env.PATH, AEGIS: at.url, ID: admission.envelope_id, CHECKPOINT };
       const wanted = OTHER_STATUS[route] ?? 200;
       const fails = wanted < 400 ? '--fail ' : '';
       const script = curl.replace('curl -s ', `curl -s ${fails}-w '\\n%{http_code}' `);

@@ -183,6 +183,46 @@ export const EXAMPLES: readonly Example[] = [
     curl: 'curl -s -X POST --unix-socket state/aegisd.sock http://aegisd/assets/token_001/rewrap',
   },
   {
+    route: 'POST /migration/start',
+    role: 'admin',
+    answer:
+      'Begins a migration of all assets, which are frozen until it ends; `senders` are whose transactions belong to it',
+    curl: 'curl -s -X POST -H "Authorization: Bearer $(cat state/admin.token)" $AEGIS/migration/start',
+  },
+  open(
+    'GET /migration/status',
+    'The newest migration with its checkpoint, and the last checkpoints',
+    '$AEGIS/migration/status',
+  ),
+  open(
+    'GET /migration/checkpoints/{id}',
+    'A signed checkpoint with its seal; `aegisd migrate export` puts its snapshots to it',
+    '$AEGIS/migration/checkpoints/$CHECKPOINT',
+  ),
+  open(
+    'GET /migration/checkpoints/{id}/snapshots',
+    'A part of its snapshots, of as many as `parts` says, from 0',
+    '"$AEGIS/migration/checkpoints/$CHECKPOINT/snapshots?part=0"',
+  ),
+  {
+    route: 'POST /migration/rollback',
+    role: 'admin',
+    answer: 'Gives the migration up: every asset is what it was',
+    curl: `curl -s -X POST -d '{"checkpoint_id": "'$CHECKPOINT'"}' --unix-socket state/aegisd.sock http://aegisd/migration/rollback`,
+  },
+  {
+    route: 'POST /migration/complete',
+    role: 'admin',
+    answer: 'Completes the migration that runs, for good: its assets count as migrated',
+    curl: `curl -s -X POST -d '{"checkpoint_id": "'$CHECKPOINT'"}' --unix-socket state/aegisd.sock http://aegisd/migration/complete`,
+  },
+  {
+    route: 'POST /admin/backup',
+    role: 'admin',
+    answer: 'Copies the store into the state folder while it runs; `aegisd backup` moves it where you want it',
+    curl: 'curl -s -X POST --unix-socket state/aegisd.sock http://aegisd/admin/backup',
+  },
+  {
     route: 'DELETE /assets/{id}',
     role: 'admin',
     answer:

@@ -19,8 +19,8 @@ import { integer, NoQuery } from './input.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
 
 const LISTED = 20;
-/** How long a start waits for its checkpoint to be signed, so that a script may go on with the next line. */
-const START_WAIT_MS = 5_000;
+/** How long an answer waits for what was decided to be carried out, so that a script may go on with the next line. */
+const WAIT_MS = 5_000;
 const PART_MAX = 1_000_000;
 const RETRY_S = 1;
 
@@ -85,7 +85,7 @@ export function migration(app: App, { sequencer }: Modules): void {
     async (request, reply) => {
       const outcome = await sequencer.migrations.start(request.body ?? {});
       if (!outcome.ok) return refused(reply, outcome);
-      await sequencer.migrations.left(['preparing'], AbortSignal.timeout(START_WAIT_MS));
+      await sequencer.migrations.left(['preparing'], AbortSignal.timeout(WAIT_MS));
       return statusOf(store);
     },
   );
@@ -107,7 +107,9 @@ export function migration(app: App, { sequencer }: Modules): void {
       async (request, reply) => {
         if (request.body === undefined || request.body === null) return refuse(reply, 'empty_body');
         const outcome = await sequencer.migrations[act](request.body);
-        return outcome.ok ? statusOf(store) : refused(reply, outcome);
+        if (!outcome.ok) return refused(reply, outcome);
+        await sequencer.migrations.left(['moving', 'restoring'], AbortSignal.timeout(WAIT_MS));
+        return statusOf(store);
       },
     );
   }
