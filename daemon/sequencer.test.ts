@@ -1,5 +1,5 @@
 import { createPublicKey, verify } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,7 +8,7 @@ import { fromBase64 } from '../actors/encoding.ts';
 import type { Envelope } from '../actors/envelope.ts';
 import { DEFAULT_POLICY } from '../client/policy.ts';
 import { verifyBatch } from '../client/verify.ts';
-import { enveloped, forged, journaled, type Overrides, quiet, settings, signed } from '../test/house.ts';
+import { enveloped, forged, journaled, type Overrides, quiet, settings, signed, until } from '../test/house.ts';
 import { outcomeOf } from './batches.ts';
 import { envelopeRecord } from './records.ts';
 import { createSequencer, type Sequencer, type SequencerOptions } from './sequencer.ts';
@@ -52,9 +52,10 @@ const reached = (sequencer: Sequencer, type: string, height: number) =>
   journaled(sequencer, type, (data) => data.height === height || (data.heights as number[])?.includes(height));
 
 describe('the main path', () => {
+  const folder = newFolder();
   let sequencer: Sequencer;
   beforeAll(async () => {
-    sequencer = await start(newFolder(), BY_HAND);
+    sequencer = await start(folder, BY_HAND);
   });
   afterAll(() => sequencer.close());
 
@@ -129,6 +130,10 @@ describe('the main path', () => {
       code: 6,
     });
   });
+
+  it('lets no second daemon onto its store', async () => {
+    await expect(start(folder, BY_HAND)).rejects.toMatchObject({ code: 'store_locked' });
+  });
 });
 
 describe('places', () => {
@@ -155,8 +160,13 @@ describe('places', () => {
 });
 
 describe('limits', () => {
+  let sequencer: Sequencer;
+  beforeAll(async () => {
+    sequencer = await start(newFolder(), { ...BY_HAND, mempool: { capacity: 3 } });
+  });
+  afterAll(() => sequencer.close());
+
   it('refuse the envelope after the last place, and lose none', async () => {
-    const sequencer = await start(newFolder(), { ...BY_HAND, mempool: { capacity: 3 } });
     const envelopes = [];
     for (let n = 0; n < 4; n++) envelopes.push(await transfer(sequencer, n, 0, 1));
     const admissions = await Promise.all(envelopes.map((envelope) => sequencer.submitEncrypted(envelope)));
@@ -168,11 +178,9 @@ describe('limits', () => {
     ]);
     await sequencer.createBatch();
     expect(await sequencer.submitEncrypted(envelopes[3]!)).toMatchObject({ ok: true });
-    await sequencer.close();
   });
 
   it('refuse an epoch that is not there, naming the one that is', async () => {
-    const sequencer = await start(newFolder(), BY_HAND);
     const envelope = { ...(await transfer(sequencer, 0, 0, 1)), epoch: 9 };
     expect(await sequencer.submitEncrypted(envelope)).toEqual({
       ok: false,
@@ -182,11 +190,19 @@ describe('limits', () => {
     });
     sequencer.drain();
     expect(await sequencer.submitEncrypted(envelope)).toMatchObject({ ok: false, code: 'draining' });
-    await sequencer.close();
   });
 });
 
 describe('a restart', () => {
+  const used = newFolder();
+  beforeAll(async () => (await start(used, BY_HAND)).close());
+  /** A folder that a daemon has used. */
+  const usedFolder = () => {
+    const folder = newFolder();
+    cpSync(used, folder, { recursive: true });
+    return folder;
+  };
+
   it('goes on with the same log, keys, queue and heights', async () => {
     const folder = newFolder();
     const before = await start(folder, BY_HAND);
@@ -201,7 +217,7 @@ describe('a restart', () => {
     expect(after.epoch.log.log_id).toBe(log_id);
     expect(after.status().sequencer.mempool_size).toBe(1);
     // Nothing is sealed meanwhile: it asks its platform by itself.
-    while (!after.ready().ready) await new Promise((resolve) => setImmediate(resolve));
+    await until(() => after.ready().ready);
     expect(after.attestation?.report_data).toBe((await after.attestKeyset()).report_data);
     expect(await after.createBatch()).toBe(1);
     await reached(after, 'seal_created', 1);
@@ -212,8 +228,7 @@ describe('a restart', () => {
   });
 
   it('refuses another chain and another root', async () => {
-    const folder = newFolder();
-    await (await start(folder, BY_HAND)).close();
+    const folder = usedFolder();
     await expect(start(folder, { chain: { chain_id: 1n } })).rejects.toMatchObject({ code: 'store_foreign' });
     writeFileSync(join(folder, 'simulator', 'root.key'), new Uint8Array(32).fill(1));
     await expect(start(folder)).rejects.toMatchObject({ code: 'store_wrong_key' });
@@ -222,19 +237,11 @@ describe('a restart', () => {
   });
 
   it('refuses to sign without its watermark, unless the operator vouches for the store', async () => {
-    const folder = newFolder();
-    await (await start(folder, BY_HAND)).close();
+    const folder = usedFolder();
     rmSync(join(folder, 'store', 'watermark'));
     const refused = { code: 'watermark_missing', message: expect.stringContaining('--accept-missing-watermark') };
     await expect(start(folder, BY_HAND)).rejects.toMatchObject(refused);
     await (await start(folder, BY_HAND, { accept_missing_watermark: true })).close();
     await (await start(folder, BY_HAND)).close();
-  });
-
-  it('refuses a second daemon on one store', async () => {
-    const folder = newFolder();
-    const first = await start(folder, BY_HAND);
-    await expect(start(folder, BY_HAND)).rejects.toMatchObject({ code: 'store_locked' });
-    await first.close();
   });
 });

@@ -104,7 +104,7 @@ const PROVOKED: Record<FaultCode, Provoked> = {
 };
 
 /** A start that is still up after this long did not fail. */
-const END_MS = 30_000;
+const END_MS = 120_000;
 
 let base: string;
 let copies: string;
