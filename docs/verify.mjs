@@ -9,11 +9,12 @@
 // other than TDX quotes of version 4, which it refuses; Intel's collateral (TCB status,
 // advisories, revocation lists, identity of the quoting enclave), of which it sees only the shape; which enclave and log are
 // meant (it prints them); what a transaction asks of a chain beyond its RLP, chain, fee and signer; several files at once.
-import { createPublicKey, verify as isSignature, X509Certificate } from 'node:crypto';
+import { createPublicKey, verify as isSignature } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { bytes, decodeTransaction, hash, hex, keccak, need, number, recover, uint } from './ethereum.mjs';
+import { checkQuote } from './quote.mjs';
 
 // ---- Bytes and digests (format.md §1, §2)
 const sha512 = (...parts) => hash('sha512', ...parts);
@@ -165,9 +166,6 @@ function checkContent({ header, order, refused, transactions, asset_protections:
 }
 
 // ---- What vouches for it (format.md §4, §6, §7)
-const INTEL_ROOT = '0x44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3';
-const P256_HALF = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n / 2n;
-
 function checkSignatures({ header, keyset, migration_checkpoint, ml_dsa_sig, ecdsa_sig, slh_dsa_sig }, batch, head) {
   const signs = (algorithm, name, kind, message, signature) => {
     const key = createPublicKey({ key: base64(keyset[name]), format: 'raw-public', asymmetricKeyType: algorithm });
@@ -204,70 +202,11 @@ function checkSeal({ header, keyset, slh_dsa_sig, attestation }, batch, now_ms) 
   need(lifetime_ms > 0 && lifetime_ms <= 86_400_000, 'attestation.not_after_ms');
 }
 
-/** A TDX quote, version 4: its signatures up to the root, its report data, and what the file repeats of it. */
-function checkQuote({ attestation: said, keyset }, head, { now_ms, root, allow_simulated }) {
-  const quote = base64(said.quote);
-  const part = (from, to) => quote.subarray(from, to);
-  const isWord = ([at, value]) => quote.readUInt16LE(Number(at)) === value;
-  const isRest = (at) => quote.readUInt32LE(at) === quote.length - at - 4;
-  const words = Object.entries({ 0: 4, 2: 2, 4: 0x81, 6: 0, 764: 6, 1218: 32, 1252: 5 });
-  need(said.quote_type === 'TDX' && words.every(isWord) && [632, 766, 1254].every(isRest), 'quote');
-
-  const pem = part(1258).toString('latin1');
-  const chain = (pem.match(/-----BEGIN[\s\S]*?END CERTIFICATE-----\n/g) ?? []).map((text) => new X509Certificate(text));
-  need(chain.length === 3 && `${chain.join('')}\0` === pem, 'quote: PEM');
-  const [pck, ca, top] = chain;
-  const isIssued = (one, by) => one.checkIssued(by) && one.verify(by.publicKey) && (one === top || isLow(one.raw));
-  need(isIssued(pck, ca) && isIssued(ca, top) && isIssued(top, top), 'quote: chain');
-  need(/PCK Certificate/.test(pck.subject) && /PCK \w+ CA/.test(ca.subject) && !pck.ca && ca.ca, 'quote: roles');
-  need(
-    chain.every((one) => one.validFromDate <= now_ms && now_ms <= one.validToDate),
-    'quote: validity',
-  );
-
-  const uncompressed = Buffer.concat([Buffer.of(4), part(700, 764)]);
-  const attester = { key: uncompressed, format: 'raw-public', asymmetricKeyType: 'ec', namedCurve: 'prime256v1' };
-  const signs = (key, from, to, at) =>
-    number(part(at + 32, at + 64)) <= P256_HALF &&
-    isSignature('sha256', part(from, to), { key, dsaEncoding: 'ieee-p1363' }, part(at, at + 64));
-  need(signs(createPublicKey(attester), 0, 632, 636) && signs(pck.publicKey, 770, 1154, 1154), 'quote: signature');
-  need(hash('sha256', part(700, 764), part(1220, 1252)).equals(part(1090, 1122)), 'quote: attestation key');
-  need((quote[168] & 1) === 0, 'quote: debug');
-
-  const registers = Object.entries({ mrtd: 184, rtmr0: 376, rtmr1: 424, rtmr2: 472, rtmr3: 520 });
-  const isMeasured = registers.every(([name, at]) => said.measurements[name] === hex(part(at, at + 48)));
-  need(isMeasured && (said.event_log === null || replay(said.event_log).equals(part(376, 568))), 'measurements');
-  const about = { purpose: 1, subject: head, keyset_digest: keysetDigest(keyset), not_after_ms: said.not_after_ms };
-  const report_data = digest('quote', { ...about, nonce: NONE });
-  need(hex(part(568, 632)) === report_data && said.report_data === report_data, 'report_data');
-  const simulated = hex(hash('sha256', top.raw)) !== INTEL_ROOT;
-  const provider = simulated ? 'simulator' : said.event_log === null ? 'tsm' : 'dstack';
-  need(said.simulated === simulated && said.provider === provider, 'simulated, provider');
-  need(said.aegis_verification.verified && said.aegis_verification.status === 'UpToDate', 'aegis_verification');
-  need(said.collateral !== null && (root?.equals(top.raw) ?? true), 'collateral is missing, or another root');
-  need(allow_simulated || (!simulated && keyset.key_source !== 0), 'simulated: no hardware vouches for this');
-  need(simulated || keyset.key_source === 1 || keyset.key_source === 2, 'keyset.key_source');
-  return simulated || keyset.key_source === 0;
-}
-
-/** RTMR0-3 of an event log: boot events are bare digests, runtime events (RTMR3) are hashed anew. */
-function replay(log) {
-  const events = JSON.parse(log).map(({ imr, digest, event, event_payload }) => {
-    if (imr !== 3) return { imr, event_type: 0, digest, event: '', event_payload: '' };
-    need(!event.includes(':') && /^([0-9a-f]{2})*$/.test(event_payload), 'event_log');
-    const hashed = hash('sha384', bytes('0x01000008'), `:${event}:`, Buffer.from(event_payload, 'hex'));
-    return { imr, event_type: 0x0800_0001, digest: hashed.toString('hex'), event, event_payload };
-  });
-  need(JSON.stringify(events.toSorted((a, b) => a.imr - b.imr)) === log, 'event_log: not canonical');
-  const extend = (register, { digest }) => hash('sha384', register, Buffer.from(digest, 'hex'));
-  return Buffer.concat([0, 1, 2, 3].map((i) => events.filter(({ imr }) => imr === i).reduce(extend, Buffer.alloc(48))));
-}
-
-/** Of a certificate whose signature ends in s: below half the order, DER needs no more than 32 bytes and no sign byte. */
-function isLow(der) {
-  const bits = 8 + der.readUInt16BE(6) + 12;
-  const s = der.subarray(bits + 5 + 2 + der[bits + 6]);
-  return number(s.subarray(2)) <= P256_HALF;
+/** What the quote must say: purpose 1, this head, this keyset. */
+function checkEvidence({ attestation, keyset }, head, options) {
+  const { not_after_ms } = attestation;
+  const about = { purpose: 1, subject: head, keyset_digest: keysetDigest(keyset), not_after_ms, nonce: NONE };
+  return checkQuote(attestation, keyset.key_source, digest('quote', about), options);
 }
 
 const UNCHECKED = 'whether you want this log_id and this mrtd, and the collateral: TCB status, advisories, revocation';
@@ -278,7 +217,7 @@ function judge(file, options) {
   checkContent(file);
   checkSeal(file, batch, options.now_ms);
   checkSignatures(file, batch, head);
-  const simulated = checkQuote(file, head, options);
+  const simulated = checkEvidence(file, head, options);
   const { mrtd } = file.attestation.measurements;
   return { ok: true, height: file.header.height, log_id: file.header.log_id, mrtd, simulated, unchecked: UNCHECKED };
 }
