@@ -10,6 +10,7 @@ const PARTS = {
   store: () => import('./store.ts'),
   assets: () => import('./assets.ts'),
   sweep: () => import('./sweep.ts'),
+  names: () => import('./names.ts'),
   start: () => import('./start.ts'),
   signing: () => import('./signing.ts'),
   pipeline: () => import('./pipeline.ts'),

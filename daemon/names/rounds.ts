@@ -16,8 +16,8 @@ interface Modules {
 const TICK = '*/30 * * * * *';
 /** Names on their way at once; most wait for the router. */
 const WAYS_MAX = 128;
-/** Names that are looked up at once. */
-const PAGE = 512;
+/** Names that are looked up at once: some milliseconds of the main thread. */
+const PAGE = 256;
 
 export class Rounds {
   readonly #modules: Modules;
