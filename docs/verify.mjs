@@ -9,7 +9,7 @@
 // other than TDX quotes of version 4, which it refuses; Intel's collateral (TCB status,
 // advisories, revocation lists, identity of the quoting enclave), of which it sees only the shape; which enclave and log are
 // meant (it prints them); what a transaction asks of a chain beyond its RLP, chain, fee and signer; several files at once.
-import { createPublicKey, verify as isSignature } from 'node:crypto';
+import { createPublicKey, verify as isSignature, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
