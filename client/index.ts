@@ -38,6 +38,7 @@ export { REFUSALS, refusalOf } from '../actors/refusal.ts';
 export { Head } from '../actors/seal.ts';
 export { ALARMS, type Alarm, type AlarmCode, Auditor, AuditState } from './auditor.ts';
 export { fetchBatch, type VerifiedBatch } from './batch.ts';
+export { type CheckpointVerdict, verifyCheckpoint } from './checkpoint.ts';
 export { EXCHANGE_CODES, type ExchangeCode, type ExchangeOptions, type ExchangeRefusal, Problem } from './exchange.ts';
 export { type AcceptedHead, type HeadCode, type HeadVerdict, keptAt, type RefusedHead, verifyHead } from './head.ts';
 export {
@@ -84,5 +85,4 @@ export {
 } from './transaction.ts';
 export { fetchKeyset, KEYSET_CODES, type KeysetCode, type Trust, type VerifiedKeyset, verifyKeyset } from './trust.ts';
 export { CHECKS, type CheckName, FAILURE_CODES, type FailureCode } from './verdict.ts';
-export { type CheckpointVerdict, verifyCheckpoint } from './checkpoint.ts';
 export { type Accepted, type Refusal, type Verdict, type VerifyOptions, verifyBatch } from './verify.ts';

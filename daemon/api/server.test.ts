@@ -348,6 +348,8 @@ describe('the document', () => {
           ['/assets', '/assets/register', '/assets/protection/{id}', '/assets/{id}', '/assets/{id}/policy'],
           ['/assets/{id}/encrypt', '/assets/{id}/decrypt', '/assets/{id}/rewrap'],
           ['/names', '/names/{name}', '/names/{name}/record', '/republish', '/admin/republish-health'],
+          ['/migration/start', '/migration/complete', '/migration/rollback', '/migration/status', '/admin/backup'],
+          ['/migration/checkpoints/{id}', '/migration/checkpoints/{id}/snapshots'],
           ['/qrm/risk', '/qrm/history', '/qrm/indicators', '/qrm/indicators/{id}/withdraw'],
           ['/qrm/simulation/start', '/qrm/simulation/stop'],
           ['/public-key', '/ready', '/sequencer/status', '/transactions', '/transactions/{id}'],
@@ -358,6 +360,7 @@ describe('the document', () => {
       Object.values(methods).some(({ security }) => security),
     );
     expect(guarded.map(([path]) => path).sort()).toEqual([
+      '/admin/backup',
       '/admin/orders',
       '/admin/republish-health',
       '/assets/register',
@@ -369,6 +372,9 @@ describe('the document', () => {
       '/batches/cut',
       '/epochs/rotate',
       '/metrics',
+      '/migration/complete',
+      '/migration/rollback',
+      '/migration/start',
       '/names',
       '/names/{name}',
       '/names/{name}/record',
