@@ -11,3 +11,11 @@ it(`loses, doubles and reorders nothing when it is killed ${KILLS} times under l
   process.stdout.write(`${JSON.stringify({ ...outcome, broken: outcome.broken.length })}\n`);
   expect(outcome.broken).toEqual([]);
 });
+
+it('does not either when it is killed 50 times in the middle of rotations', { timeout: 7_200_000 }, async () => {
+  const outcome = await crash(50, seeded(4), { rotating: true });
+  process.stdout.write(`${JSON.stringify({ ...outcome, broken: outcome.broken.length })}\n`);
+  expect(outcome.broken).toEqual([]);
+  expect(outcome.cut_short).toBeGreaterThan(1);
+  expect(outcome.epochs).toBeGreaterThan(3);
+});

@@ -48,7 +48,7 @@ const HANDLES = [
 ];
 
 /** Collections come right behind what lets a key go; a busy machine takes its time. */
-const PATIENCE = { timeout: 30_000, interval: 500 };
+const PATIENCE = { timeout: 120_000, interval: 500 };
 
 let folder: string;
 let log: string;

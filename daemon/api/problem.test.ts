@@ -22,7 +22,7 @@ describe('problems', () => {
     [new Fault({ code: 'store_busy', waiting: 5 }), 'store_unavailable'],
     [new Fault({ code: 'quote_failed', provider: 'tsm', reason: 'secret' }), 'attestation_unavailable'],
     [new Fault({ code: 'quote_busy', waiting: 64 }), 'attestation_unavailable'],
-    [new Fault({ code: 'key_source_failed', reason: 'secret' }), 'internal_error'],
+    [new Fault({ code: 'key_source_failed', reason: 'secret' }), 'keys_unavailable'],
     [new TypeError('secret'), 'internal_error'],
     [Object.assign(new Error('secret'), { statusCode: 418 }), 'bad_request'],
     [Object.assign(new Error('secret'), { statusCode: 502 }), 'internal_error'],
