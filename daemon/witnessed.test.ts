@@ -13,6 +13,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
 import { enveloped, journaled, quiet } from '../test/house.ts';
 import { type ChildWitness, startWitness } from './demo/child.ts';
+import { FAULTS } from './fault.ts';
 import { logRoot } from './log.ts';
 import { createSequencer, type Sequencer } from './sequencer.ts';
 import { openSimulator } from './tee/simulator.ts';
@@ -109,6 +110,9 @@ async function became(made: Sequencer, state: string, reason = /^/): Promise<voi
   end();
 }
 
+/** What to do about a fault ends what is said of it. */
+const remedyOf = (code: keyof typeof FAULTS) => new RegExp(RegExp.escape(FAULTS[code][1]));
+
 const judge = (file: BatchFile, more: object = {}) =>
   verifyBatch(file, {
     policy: VerificationPolicy.parse({ roots: [roots.primary, roots.witness], ...more }),
@@ -176,7 +180,7 @@ describe('a witness', { timeout: 240_000 }, () => {
     await sealed(made, await cut(made));
     await child.kill();
     const height = await cut(made);
-    await became(made, 'failing');
+    await became(made, 'failing', remedyOf('witness_failed'));
     expect(made.batch(height)).toBeUndefined();
     expect((await made.submitEncrypted(await enveloped(made))).ok).toBe(true);
     expect(made.ready()).toMatchObject({ ready: false, reasons: ['witness_missing'], witness: { state: 'failing' } });
@@ -294,7 +298,7 @@ describe('what was restored from a copy', { timeout: 240_000 }, () => {
     // All of it: its sequencer knows.
     const older = await witness('older');
     const held = await sequencer(older.url);
-    await became(held, 'failing', /It runs on a copy from earlier/);
+    await became(held, 'failing', remedyOf('witness_rolled_back'));
     await held.close(0);
     const accepted = await sequencer(older.url, {}, { accept_new_witness: true });
     expect(freshnessOf(await sealed(accepted, await cut(accepted)))).toBe(1);
@@ -305,7 +309,7 @@ describe('what was restored from a copy', { timeout: 240_000 }, () => {
     cpSync(join(folder, 'witness', 'simulator', 'pki'), join(folder, 'other', 'simulator', 'pki'), { recursive: true });
     const other = await witness('other');
     const changed = await sequencer(other.url);
-    await became(changed, 'failing', /has another key/);
+    await became(changed, 'failing', remedyOf('witness_changed'));
   });
 
   it('if it is the sequencer, it signs nothing and says how to go on', async () => {
