@@ -106,8 +106,7 @@ async function load(daemon: Daemon, count = 30): Promise<string[]> {
   return acknowledged;
 }
 
-/** Linux's numbers. */
-const SIGHUP = 1;
+/** Linux's number. */
 const SIGUSR2 = 12;
 
 /** Whether the process has a handler for it: proc(5), SigCgt. */
