@@ -24,6 +24,18 @@ export interface LoadOptions {
   readonly settings?: Settings | undefined;
   /** Only STATE_DIRECTORY is read. Default: the process's own. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
+  /** What else may be wrong with settings that are right by themselves: the loader adds where. */
+  readonly check?: ((config: Config) => readonly Flaw[]) | undefined;
+}
+
+/** Something wrong that the schema can't know. */
+export interface Flaw {
+  /** From the section on; it may lie deeper than a setting. */
+  readonly path: Path;
+  /** What would be right. */
+  readonly message: string;
+  /** Nothing knows this key, so what stands behind it is not shown. */
+  readonly unknown?: boolean;
 }
 
 export interface Loaded {
@@ -32,7 +44,7 @@ export interface Loaded {
   readonly sources: string[];
 }
 
-type Path = readonly string[];
+type Path = readonly (string | number)[];
 
 /** Something wrong, before it is known where: the first spot that the operator's own file sets is reported. */
 interface Finding {
@@ -57,7 +69,7 @@ const at = (table: unknown, path: Path): unknown =>
   path.reduce<unknown>((value, key) => (isTable(value) && Object.hasOwn(value, key) ? value[key] : undefined), table);
 
 function unknownKey(section: Path, key: string): Finding {
-  const [name] = section;
+  const [name] = section as readonly string[];
   const allowed = name === undefined ? Object.keys(schema.shape) : CONFIG_KEYS.flatMap((known) => inside(known, name));
   const elsewhere = CONFIG_KEYS.filter((known) => known.endsWith(`.${key}`));
   const meant = nearest(key, allowed) ?? elsewhere[0] ?? nearest([...section, key].join('.'), CONFIG_KEYS);
@@ -80,7 +92,7 @@ function findings(issue: z.core.$ZodIssue): Finding[] {
 function repair(merged: TomlTable, defaults: TomlTable, wrong: readonly Finding[]): TomlTable {
   const repaired = merge(merged, {});
   for (const { spots, unknown } of wrong) {
-    const [section = '', key] = spots[0]!.path;
+    const [section = '', key] = spots[0]!.path as readonly string[];
     const old = repaired[section];
     // A copy: what is repaired here must not reach the tables of the source.
     const [table, name] = isTable(old) && key !== undefined ? [{ ...old }, key] : [repaired, section];
@@ -101,10 +113,11 @@ function disagreements(merged: TomlTable, defaults: TomlTable, wrong: readonly F
     .map((spots) => ({ spots: spots.map(({ key, message }) => ({ path: key.split('.'), message })) }));
 }
 
+const partText = (part: string): string => (/^[\w-]+$/.test(part) ? part : JSON.stringify(part));
 const keyText = (path: Path): string =>
-  path.map((part) => (/^[\w-]+$/.test(part) ? part : JSON.stringify(part))).join('.');
+  path.map((part, i) => (typeof part === 'number' ? `[${part}]` : `${i === 0 ? '' : '.'}${partText(part)}`)).join('');
 
-/** Finds the place to report: the last source that sets one of the spots, else the table that it would stand in. */
+/** Finds the place to report: the last source that sets one of the spots, else the innermost table that it would stand in. */
 function locate({ spots, unknown = false }: Finding, sources: readonly { source: Source; places: Positions }[]): Issue {
   for (const { source, places } of sources.toReversed()) {
     for (const { path, message } of spots) {
@@ -113,9 +126,11 @@ function locate({ spots, unknown = false }: Finding, sources: readonly { source:
     }
   }
   const { path, message } = spots[0]!;
-  for (const { source, places } of sources.toReversed()) {
-    const parent = places.get(pathKey(path.slice(0, -1)));
-    if (parent) return { file: source.name, ...parent.key, key: keyText(path), message };
+  for (let depth = path.length - 1; depth > 0; depth--) {
+    for (const { source, places } of sources.toReversed()) {
+      const parent = places.get(pathKey(path.slice(0, depth)));
+      if (parent) return { file: source.name, ...parent.key, key: keyText(path), message };
+    }
   }
   return { file: sources.at(-1)!.source.name, line: 0, column: 0, key: keyText(path), message };
 }
@@ -127,10 +142,14 @@ function issue(source: Source, path: Path, position: Position, message: string, 
   return { ...known, line: value.line, column: value.column, value: value.text };
 }
 
-function validate(merged: TomlTable, sources: readonly Source[]): Config {
+function validate(merged: TomlTable, sources: readonly Source[], check: LoadOptions['check']): Config {
   const parsed = schema.safeParse(merged);
   const wrong = parsed.success ? [] : parsed.error.issues.flatMap(findings);
-  const all = [...wrong, ...disagreements(merged, sources[0]!.table, wrong)];
+  const flaws = parsed.success ? (check?.(parsed.data) ?? []) : [];
+  const all = [
+    ...[...wrong, ...disagreements(merged, sources[0]!.table, wrong)],
+    ...flaws.map(({ unknown = false, ...spot }) => ({ spots: [spot], unknown })),
+  ];
   if (parsed.success && all.length === 0) return parsed.data;
   const located = sources.map((source) => ({ source, places: positions(source.text) }));
   const issues = all.map((finding) => locate(finding, located));
@@ -172,7 +191,7 @@ function stateDirectory(
  * const { config } = loadConfig({ file: '/etc/aegis/sequencer.toml' });
  * config.seal.interval_ms; // 1000
  */
-export function loadConfig({ file, settings, environment = process.env }: LoadOptions = {}): Loaded {
+export function loadConfig({ file, settings, environment = process.env, check }: LoadOptions = {}): Loaded {
   const defaults = readSource(DEFAULTS_FILE, nameOf(DEFAULTS_FILE));
   // An operator who names the defaults themselves hasn't set anything.
   const own = file !== undefined && resolve(file) !== DEFAULTS_FILE ? [readSource(file, file)] : [];
@@ -181,5 +200,5 @@ export function loadConfig({ file, settings, environment = process.env }: LoadOp
   const merged = files.map(({ table }) => table).reduce(merge);
   const moved = stateDirectory(merged, defaults.table, environment);
   if (moved) sources.push('$STATE_DIRECTORY');
-  return { config: freeze(validate(merge(merged, moved ?? {}), files)), sources };
+  return { config: freeze(validate(merge(merged, moved ?? {}), files, check)), sources };
 }

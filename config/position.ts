@@ -24,8 +24,8 @@ export type Positions = ReadonlyMap<string, Position>;
 
 const TEXT_MAX = 60;
 
-/** A table and a key: no issue lies deeper, and a hostile file can't make us remember every prefix of a long path. */
-const DEPTH_MAX = 2;
+/** That of `attestation.policy.measurements[0].mrtd`: no issue lies deeper, and a hostile file can't make us remember every prefix of a long path. */
+const DEPTH_MAX = 5;
 
 /** Keys may hold dots and quotes, so a path is told apart by its JSON. */
 export const pathKey = (path: readonly PropertyKey[]): string => JSON.stringify(path.map(String));
@@ -69,8 +69,14 @@ export function positions(text: string): Positions {
       const path = [...base, ...names(node.key)];
       const written = show(node.value, text);
       add(path, { key: place(node.key), value: { ...place(node.value), text: written } });
-      if (node.value.type === 'TOMLInlineTable' && path.length < DEPTH_MAX) visit(node.value.body, path);
+      inside(node.value, path);
     }
+  };
+  /** Values in a list have no place of their own: what is wrong with one is told of the list. */
+  const inside = (node: AST.TOMLContentNode, path: readonly PropertyKey[]) => {
+    if (path.length >= DEPTH_MAX) return;
+    if (node.type === 'TOMLInlineTable') visit(node.body, path);
+    if (node.type === 'TOMLArray') for (const [i, element] of node.elements.entries()) inside(element, [...path, i]);
   };
   try {
     // Not `import()`, which would make every load asynchronous for the sake of the failing ones.

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { INTEL_ROOT_DER } from '../actors/evidence.ts';
 import { diff } from '../config/diff.ts';
 import { loadConfig } from '../config/load.ts';
-import { evidenceRules } from './rules.ts';
+import { evidenceRules, ruleFlaws } from './rules.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'aegis-rules-'));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -60,6 +60,22 @@ mrtd = "0x${'cd'.repeat(48)}"
     ['log_id = "0x00"', 'attestation.policy.log_id'],
   ])('%s is refused by name', (text, key) => {
     expect(() => rules(text)).toThrow(key);
+  });
+
+  it.each([
+    ['tcb_status = ["UpToDate"]', '2:1 attestation.policy.tcb_status: unknown key, did you mean tcb_statuses?'],
+    ['\ntcb_statuses = []', '3:16 attestation.policy.tcb_statuses = […]: '],
+    ['event_log = "always"', '2:13 attestation.policy.event_log = "always": '],
+    ['tcb_statuses = [\n"UpToDate", 7]', '2:1 attestation.policy.tcb_statuses[1]: '],
+    ['measurements = [{}]', '2:1 attestation.policy.measurements[0]: '],
+    ['measurements = [{ mrtd = "0x12" }]', '2:26 attestation.policy.measurements[0].mrtd = "0x12": '],
+    ['[[attestation.policy.measurements]]\nmrtd = "0x12"', '3:8 attestation.policy.measurements[0].mrtd = "0x12": '],
+    ['[attestation.policy.snp_tcb_min.Milan]\nsnp = 256', '3:7 attestation.policy.snp_tcb_min.Milan.snp = 256: '],
+    ['log_id = "0x00"', '2:1 attestation.policy.log_id: unknown key'],
+  ])('%s is refused by file, line and key', (text, message) => {
+    const file = join(folder, 'own.toml');
+    writeFileSync(file, `[attestation.policy]\n${text}\n`);
+    expect(() => loadConfig({ file, environment: {}, check: ruleFlaws })).toThrow(`${file}:${message}`);
   });
 
   it('is a table', () => {

@@ -26,7 +26,7 @@ import { setRedundancy } from './redundancy.ts';
 import type { Registry } from './registry.ts';
 import type { Risk, ThreatUpdate } from './risk.ts';
 import type { RotationOutcome, Wish } from './rotator.ts';
-import { evidenceRules } from './rules.ts';
+import { ruleFlaws } from './rules.ts';
 import { type Reloaded, Settings as SettingsRoom } from './settings.ts';
 import { type Ready, ready, type Status, status } from './status.ts';
 import type { Store } from './store.ts';
@@ -58,10 +58,7 @@ export async function createSequencer(options: SequencerOptions = {}): Promise<S
 
 function configOf(settings: Settings | string | undefined): Config {
   const given = typeof settings === 'string' ? { file: settings } : { settings };
-  const { config } = loadConfig(given);
-  // What the loader can't know: it has no business with evidence.
-  evidenceRules(config);
-  return config;
+  return loadConfig({ ...given, check: ruleFlaws }).config;
 }
 
 /** Past every handler of the call that met it, so that the process ends unless its host says otherwise. */

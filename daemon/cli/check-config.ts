@@ -7,7 +7,7 @@ import { ConfigError, issueText } from '../../config/error.ts';
 import { loadConfig } from '../../config/load.ts';
 import { convertPhala, type Outcome, type ReportLine } from '../../config/phala.ts';
 import { readSource } from '../../config/source.ts';
-import { evidenceRules } from '../rules.ts';
+import { ruleFlaws } from '../rules.ts';
 import { EXIT } from './program.ts';
 
 export interface CheckOptions {
@@ -20,9 +20,7 @@ export interface CheckOptions {
 export async function checkConfig(options: CheckOptions): Promise<number> {
   try {
     if (options.from !== undefined) return convert(options.from, options);
-    const { config, sources } = loadConfig(options.config === undefined ? {} : { file: options.config });
-    // What the loader can't know: it has no business with evidence.
-    evidenceRules(config);
+    const { config, sources } = loadConfig({ file: options.config, check: ruleFlaws });
     const changes = diff(loadConfig({ environment: {} }).config, config);
     if (options.json === true) {
       process.stdout.write(`{"ok":true,"sources":${JSON.stringify(sources)},"config":${canonicalJson(config)}}\n`);
@@ -66,7 +64,7 @@ function write(file: string, settings: string): void {
     const message = code === 'EEXIST' ? 'is there already, and is left as it is' : `cannot be written: ${code}`;
     throw new ConfigError([{ file, line: 0, column: 0, key: '', message }], { cause });
   }
-  loadConfig({ file });
+  loadConfig({ file, check: ruleFlaws });
 }
 
 const written = (file: string) => `The settings are in ${file}; start with: aegisd start --config ${file}\n`;

@@ -3,13 +3,12 @@
 // supervisor hears of each stage (notify.ts), and the file of settings is watched for as long as the daemon serves.
 import { url as inspectorUrl } from 'node:inspector';
 import { loadConfig } from '../../config/load.ts';
-import type { Config } from '../../config/schema.ts';
 import { createServer } from '../api/server.ts';
 import { Fault } from '../fault.ts';
 import { FileWatch } from '../filewatch.ts';
 import { createLogger } from '../logger.ts';
 import { type Notifier, openNotifier } from '../notify.ts';
-import { evidenceRules } from '../rules.ts';
+import { ruleFlaws } from '../rules.ts';
 import { createSequencer, type Sequencer } from '../sequencer.ts';
 import { EXIT, VERSION } from './program.ts';
 
@@ -37,7 +36,7 @@ export async function start(options: Options): Promise<number> {
     process.stderr.write(`${INSPECTED}\n`);
     return EXIT.refused;
   }
-  const load = () => loadConfig(options.config === undefined ? {} : { file: options.config });
+  const load = () => loadConfig({ file: options.config, check: ruleFlaws });
   const { config, sources } = load();
   const log = createLogger(config.daemon.log_level);
   const notifier = await openNotifier({ onFailed: (reason) => log.warn({ reason }, 'systemd hears nothing') });
@@ -53,7 +52,7 @@ export async function start(options: Options): Promise<number> {
     config,
     log,
     fatal,
-    load: () => checked(load().config),
+    load: () => load().config,
     accept_missing_watermark: options.acceptMissingWatermark === true,
     accept_new_witness: options.acceptNewWitness === true,
   });
@@ -110,12 +109,6 @@ function heed(): Orders {
   process.on('aegis:rotate' as never, () => orders.rotate());
   process.on('SIGUSR2', () => orders.ignore('SIGUSR2'));
   return orders;
-}
-
-/** What the loader can't know: it has no business with evidence. @throws {ConfigError} */
-function checked(config: Config): Config {
-  evidenceRules(config);
-  return config;
 }
 
 /** From the first request to the last seal. @throws {Fault} */

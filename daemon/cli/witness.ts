@@ -4,6 +4,7 @@ import { url as inspectorUrl } from 'node:inspector';
 import { loadConfig } from '../../config/load.ts';
 import { createLogger } from '../logger.ts';
 import { openNotifier } from '../notify.ts';
+import { ruleFlaws } from '../rules.ts';
 import { serveWitness } from '../witness/api.ts';
 import { createWitness } from '../witness/witness.ts';
 import { EXIT } from './program.ts';
@@ -22,7 +23,7 @@ export async function witness(options: Options): Promise<number> {
     process.stderr.write(`${INSPECTED}\n`);
     return EXIT.refused;
   }
-  const { config } = loadConfig(options.config === undefined ? {} : { file: options.config });
+  const { config } = loadConfig({ file: options.config, check: ruleFlaws });
   const log = createLogger(config.daemon.log_level);
   const fatal = (error: unknown) => {
     log.fatal({ err: error }, 'a broken invariant ends the process; what was acknowledged is durable');
