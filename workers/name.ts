@@ -4,7 +4,7 @@
 //
 // Promises: a seed is off the V8 heap, signs through OpenSSL without a KeyObject that would outlive it, and is zeroed before the
 // row ends. What leaves has been verified under the key that the name is, so a foreign key and a computing fault are both met.
-import { createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import { createPublicKey, type KeyObject, type SignPrivateKeyInput, sign, verify } from 'node:crypto';
 import { concat, utf8 } from '../actors/encoding.ts';
 import { dataOf, type IpnsEntry, keyOfName, readRecord, signedV1, signedV2, writeRecord } from '../actors/ipns.ts';
 import { type EciesHandle, openEcies, sealEcies } from './ecies.ts';
@@ -52,8 +52,6 @@ export type ExamineOutcome =
   | { readonly ok: true; readonly entry: (IpnsEntry & { readonly eol_ms: number }) | null }
   | { readonly ok: false; readonly code: KeyRefusal | 'record_invalid' | 'record_foreign' };
 
-/** RFC 8410 §7: a PKCS #8 of Ed25519 up to its seed. */
-const PKCS8_PREFIX = Uint8Array.fromHex('302e020100300506032b657004220420');
 const SEED_BYTES = 32;
 /** Neither a V1 nor a V2 record begins so: what is signed to try a key says nothing to anybody. */
 const TRIAL = utf8('aegis/name-trial/v1\0');
@@ -62,13 +60,13 @@ export function extend({ rows, keys, to }: ExtendTask): ExtendOutcome[] {
   const handles = handlesOf(keys);
   return rows.map((row) => {
     const publicKey = publicKeyOf(row.name);
-    return withSeed(row, handles, (seed, der) => {
+    return withSeed(row, handles, (seed) => {
       const data = dataOf(row);
       const [message_v1, message_v2] = [signedV1(row), signedV2(data)];
-      const signature = signWith(der, message_v2);
+      const signature = signWith(seed, message_v2);
       // The name's own key decides: of another seed, or of a machine that computes wrongly, nothing leaves.
       if (!verify(null, message_v2, publicKey, signature)) return { ok: false, code: 'key_foreign' };
-      const record = writeRecord(row, signWith(der, message_v1), signature);
+      const record = writeRecord(row, signWith(seed, message_v1), signature);
       const rewrapped = row.epoch === to.epoch ? null : { epoch: to.epoch, wrapped: sealEcies(to.point, seed) };
       return { ok: true, record, rewrapped };
     });
@@ -95,8 +93,8 @@ export function examine({ rows, keys }: ExamineTask): ExamineOutcome[] {
 /** @returns why it is not the key of the name; null when it is */
 function tryKey(name: string, publicKey: KeyObject, key: WrappedName, handles: Handles): KeyRefusal | null {
   const message = concat(TRIAL, utf8(name));
-  const tried = withSeed(key, handles, (_seed, der) =>
-    verify(null, message, publicKey, signWith(der, message))
+  const tried = withSeed(key, handles, (seed) =>
+    verify(null, message, publicKey, signWith(seed, message))
       ? { ok: true as const }
       : { ok: false as const, code: 'key_foreign' as const },
   );
@@ -106,31 +104,32 @@ function tryKey(name: string, publicKey: KeyObject, key: WrappedName, handles: H
 type Handles = ReadonlyMap<number, EciesHandle>;
 const handlesOf = (keys: readonly NamesKey[]): Handles => new Map(keys.map(({ epoch, names }) => [epoch, names]));
 
-/** Opens a seed for one call, and zeroes it and its DER form whatever comes of that. */
+/** Opens a seed for one call, and zeroes it whatever comes of that. */
 function withSeed<T>(
   { epoch, wrapped }: WrappedName,
   handles: Handles,
-  act: (seed: Uint8Array, der: Uint8Array) => T | { readonly ok: false; readonly code: KeyRefusal },
+  act: (seed: Uint8Array) => T | { readonly ok: false; readonly code: KeyRefusal },
 ): T | { readonly ok: false; readonly code: KeyRefusal } {
   const handle = handles.get(epoch);
   if (handle === undefined) return { ok: false, code: 'key_retired' };
   const seed = openEcies(handle, wrapped);
   if (seed === null) return { ok: false, code: 'key_unopenable' };
-  const der = new Uint8Array(new ArrayBuffer(PKCS8_PREFIX.length + SEED_BYTES));
   try {
     if (seed.length !== SEED_BYTES) return { ok: false, code: 'key_unopenable' };
-    der.set(PKCS8_PREFIX);
-    der.set(seed, PKCS8_PREFIX.length);
-    return act(seed, der);
+    return act(seed);
   } finally {
     seed.fill(0);
-    der.fill(0);
   }
 }
 
-/** OpenSSL parses the key for this signature alone and cleanses it with it. */
-function signWith(der: Uint8Array, message: Uint8Array): Uint8Array {
-  return new Uint8Array(sign(null, message, { key: der as Buffer, format: 'der', type: 'pkcs8' }));
+/**
+ * The key is OpenSSL's for this signature alone, which cleanses it. Never as PKCS #8: the decoder frees a copy of what it read without
+ * wiping it, and a seed was found there.
+ */
+function signWith(seed: Uint8Array, message: Uint8Array): Uint8Array {
+  const key = { key: seed, format: 'raw-private', asymmetricKeyType: 'ed25519' };
+  // @types/node knows this form for createPrivateKey alone.
+  return new Uint8Array(sign(null, message, key as unknown as SignPrivateKeyInput));
 }
 
 function publicKeyOf(name: string): KeyObject {
