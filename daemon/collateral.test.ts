@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readPem, writePem } from '../actors/certificate.ts';
-import type { Collateral } from '../actors/collateral.ts';
 import { verifyEvidence } from '../actors/evidence.ts';
+import { pccs } from '../test/pccs.ts';
 import { type AmdPki, makeAmdPki, makeSgxCollateral, makeSgxQuote, makeSnp } from '../test/platforms.ts';
 import { type CollateralOptions, collateralSource } from './collateral.ts';
 import { makePki } from './tee/pki.ts';
@@ -35,7 +35,7 @@ let now_ms: number;
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'aegis-collateral-'));
   asked = [];
-  handler = pccs({});
+  handler = service();
   now_ms = NOW_MS;
   server = createServer((request, response) => {
     asked.push(request.url!);
@@ -61,29 +61,8 @@ const source = (more: Partial<CollateralOptions> = {}) =>
     ...more,
   });
 
-/** A PCCS with this collateral for SGX and TDX. */
-function pccs(of: { tdx?: Collateral; sgx?: Collateral }): Handler {
-  const { tdx = collateral, sgx = makeSgxCollateral(pki, END_MS) } = of;
-  return (request, response) => {
-    const { pathname } = new URL(request.url!, 'http://x');
-    const [, tee, , , ...rest] = pathname.split('/');
-    const its = tee === 'sgx' && rest[0] !== 'pckcrl' && rest[0] !== 'rootcacrl' ? sgx : tdx;
-    const send = (body: string | Uint8Array, header?: string, chain?: string) => {
-      if (header !== undefined) response.setHeader(header, encodeURIComponent(chain!));
-      response.end(body);
-    };
-    if (rest[0] === 'pckcrl') {
-      send(Uint8Array.fromHex(its.pck_crl), 'SGX-PCK-CRL-Issuer-Chain', its.pck_crl_issuer_chain);
-    } else if (rest[0] === 'rootcacrl') send(its.root_ca_crl);
-    else if (rest[0] === 'tcb') {
-      const body = `{"tcbInfo":${its.tcb_info},"signature":"${its.tcb_info_signature.toUpperCase()}"}`;
-      send(body, 'TCB-Info-Issuer-Chain', its.tcb_info_issuer_chain);
-    } else if (rest[0] === 'qe') {
-      const body = `{"enclaveIdentity":${its.qe_identity},"signature":"${its.qe_identity_signature}"}`;
-      send(body, 'SGX-Enclave-Identity-Issuer-Chain', its.qe_identity_issuer_chain);
-    } else response.writeHead(404).end();
-  };
-}
+/** A PCCS with this collateral for TDX, and that of SGX. */
+const service = (tdx = collateral): Handler => pccs(tdx, makeSgxCollateral(pki, END_MS));
 
 const failure = (promise: Promise<unknown>) =>
   promise.then(
@@ -154,7 +133,7 @@ describe('collateral of Intel', () => {
     const one = source();
     handler = (_, response) => response.writeHead(500).end();
     expect(await failure(one(bare))).toMatch(/500$/);
-    handler = pccs({});
+    handler = service();
     expect(await failure(one(bare))).toMatch(/500$/);
     now_ms += 60_000;
     expect(await one(bare)).toEqual(collateral);
@@ -244,6 +223,6 @@ describe('collateral of AMD', () => {
   it('has no list where no service is asked, which is for the policy to judge', async () => {
     const { crl: _, ...certificates } = all;
     expect(await verify({ ...report, certificates }, { kds_url: '' })).toBe('crl_missing');
-    expect(await failure(source({ pccs_url: '' })(report))).toContain('attestation.kds_url is empty');
+    expect(await failure(source({ pccs_url: '' })(report))).toContain('no service to ask (attestation.kds_url)');
   });
 });

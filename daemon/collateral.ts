@@ -19,7 +19,7 @@ import { fetchAmd, fetchIntel, intelPlatform, type VendorOptions } from './vendo
 export interface CollateralOptions extends VendorOptions {
   /** Filled by the operator with files `<key>.json`; empty: none. */
   readonly folder: string;
-  /** Ours, in the state folder. */
+  /** Ours, in the state folder; empty: nothing is kept. */
   readonly cache: string;
   readonly now: () => number;
 }
@@ -77,7 +77,7 @@ export function collateralSource(options: CollateralOptions): CollateralSource {
     }
     const last = usable?.collateral ?? need.given;
     if (last !== undefined) return last;
-    throw missing(bare, need, failed.get(need.key)?.reason);
+    throw missing(bare, need, options.folder, failed.get(need.key)?.reason);
   };
 
   /** Callers that come meanwhile wait for the same answer. */
@@ -160,6 +160,7 @@ function fromFolder(need: Need, folder: string): Either | undefined {
 
 /** A cache that can't be read is one that isn't there. */
 function fromCache(need: Need, cache: string): Kept | undefined {
+  if (cache === '') return undefined;
   const text = readText(join(cache, `${need.key}.json`));
   if (text === undefined) return undefined;
   try {
@@ -172,6 +173,7 @@ function fromCache(need: Need, cache: string): Kept | undefined {
 
 /** Whole or not at all; what is lost is fetched again, so nothing is synced and no failure matters. */
 function intoCache(need: Need, cache: string, { collateral, fetched_ms }: Kept): void {
+  if (cache === '') return;
   const path = join(cache, `${need.key}.json`);
   try {
     mkdirSync(cache, { recursive: true, mode: 0o700 });
@@ -213,8 +215,9 @@ function attempt<T>({ quote_type }: Bare, act: () => T): T {
   }
 }
 
-function missing({ quote_type }: Bare, { key }: Need, reason: string | undefined): Fault {
+function missing({ quote_type }: Bare, { key }: Need, folder: string, reason: string | undefined): Fault {
   const service = quote_type === 'SEV-SNP' ? 'attestation.kds_url' : 'attestation.pccs_url';
-  const how = reason ?? `there is no ${key}.json in attestation.collateral_dir, and ${service} is empty`;
+  const where = folder === '' ? 'attestation.collateral_dir' : folder;
+  const how = reason ?? `there is no ${key}.json in ${where}, and no service to ask (${service})`;
   return new Fault({ code: 'quote_failed', provider: 'collateral', reason: `no collateral for ${key}: ${how}` });
 }

@@ -103,6 +103,7 @@ in it may come from what it judges. What it asks for and the evidence doesn't ha
    \`\`\`sh
    npx aegisd verify-quote quote.bin --collateral collateral.json
    npx aegisd verify-quote report.bin --collateral vcek.pem --collateral ask.pem --collateral ark.pem --collateral crl.der
+   npx aegisd verify-quote quote.bin --collateral https://api.trustedservices.intel.com
    \`\`\`
 
 2. Compare what it prints with what a build of your own gives, and put it under \`[[measurements]]\`. There may be several entries: one must agree

@@ -1,7 +1,7 @@
 // Reads one piece of evidence from files, for `aegisd verify-quote`: whatever form it was kept in, it is brought into the
-// canonical one, which is as valid as before. What is wrong with the evidence itself is for the verifier to say; only what
+// canonical one, which is as valid as before. Collateral comes from files, or from where a daemon would take its own. What is wrong with the evidence itself is for the verifier to say; only what
 // can't be taken for evidence at all, or for collateral, is wrong use. Sizes are bounded.
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { z } from 'zod';
 import { AmdCollateral, arrangeAmdChain } from '../../actors/amdchain.ts';
 import { readPem } from '../../actors/certificate.ts';
@@ -14,6 +14,8 @@ import { Attestation, readAttestation } from '../../actors/quote.ts';
 import { canonicalSnpReport, SNP_REPORT_BYTES } from '../../actors/snp.ts';
 import { readListFrame } from '../../actors/x509.ts';
 import { fieldPath, parseStrict } from '../../client/json.ts';
+import { collateralSource } from '../collateral.ts';
+import { Fault } from '../fault.ts';
 import { sizeOf, UsageError } from './file.ts';
 
 /** An event log and collateral at their limits, in an answer of a guest agent. */
@@ -25,10 +27,45 @@ const GuestAnswer = z.object({ quote: z.string(), event_log: z.union([z.literal(
 /** An attestation by itself, or a file that has one. */
 const Bearer = z.object({ attestation: Attestation });
 
-/** @throws {UsageError} */
-export function readEvidence(path: string, collateral: readonly string[]): Evidence {
+/** For all that a service answers. */
+const SERVICE_TIMEOUT_MS = 10_000;
+
+/**
+ * @param collateral   files; or one folder, or the URL of one service, as `attestation.collateral_dir`, `pccs_url` and `kds_url` are
+ * @throws {UsageError}
+ */
+export async function readEvidence(path: string, collateral: readonly string[]): Promise<Evidence> {
   const found = read(path, readBytes(path));
-  return collateral.length === 0 ? found : { ...found, collateral: readCollateral(collateral, found.quote_type) };
+  const [first] = collateral;
+  if (first === undefined) return found;
+  if (collateral.length > 1 || !isSource(first)) {
+    return { ...found, collateral: readCollateral(collateral, found.quote_type) };
+  }
+  return { ...found, collateral: await fromSource(first, found) };
+}
+
+const isUrl = (text: string): boolean => /^https?:\/\//.test(text);
+const isSource = (text: string): boolean =>
+  isUrl(text) || (statSync(text, { throwIfNoEntry: false })?.isDirectory() ?? false);
+
+/** What the daemon would find there for a quote of its own. Which platform evidence is of, only what can be read says; the rest is refused for itself. */
+async function fromSource(source: string, { quote_type, quote }: Evidence): Promise<Evidence['collateral']> {
+  const canonical = quote_type === 'SEV-SNP' ? canonicalSnpReport : canonicalQuote;
+  if (attempt(() => canonical(quote)) === null) return null;
+  const [folder, url] = isUrl(source) ? ['', source] : [source, ''];
+  if (url !== '' && !isService(url)) throw new UsageError(source, '', 'expected a URL without query or password');
+  const options = { folder, cache: '', pccs_url: url, kds_url: url, timeout_ms: SERVICE_TIMEOUT_MS, now: Date.now };
+  try {
+    return await collateralSource(options)({ quote_type, quote, certificates: {} });
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    throw new UsageError(source, '', String(error.detail.reason));
+  }
+}
+
+function isService(text: string): boolean {
+  const url = URL.parse(text);
+  return url !== null && url.search === '' && url.hash === '' && url.username === '' && url.password === '';
 }
 
 function read(path: string, bytes: Uint8Array): Evidence {

@@ -128,8 +128,8 @@ export function createProgram(done: (code: number) => void): Command {
     )
     .argument('<file>', 'bytes, hex, base64, the answer of GetQuote, an attestation, or a file that has one')
     .option(
-      '--collateral <file>',
-      'JSON; of SEV-SNP also certificates and the list, one file each; may be given again',
+      '--collateral <file|folder|url>',
+      'JSON; of SEV-SNP also certificates and the list, one file each; may be given again. Or one folder as attestation.collateral_dir, or the URL of a PCCS, of Intel or of AMD’s KDS',
       collect,
     )
     .option('--at <time>', 'judge collateral at this time (RFC 3339)')

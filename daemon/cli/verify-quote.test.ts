@@ -1,7 +1,10 @@
 // The command as scripts see it, in a process of its own where the exit code counts: every form that evidence is kept in,
 // the checks in their order, and what is wrong use.
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
@@ -10,6 +13,7 @@ import { canonicalCollateral } from '../../actors/collateral.ts';
 import { base64, fromBase64 } from '../../actors/encoding.ts';
 import { canonicalQuote } from '../../actors/intelquote.ts';
 import { makeEnclave, makeSealed, NOW_MS } from '../../test/forge.ts';
+import { pccs } from '../../test/pccs.ts';
 import { type Options, verifyQuote } from './verify-quote.ts';
 
 const tee = join(import.meta.dirname, '../../test/fixtures/tee');
@@ -98,6 +102,37 @@ describe('aegisd verify-quote', () => {
     expect(held).toMatchObject({ code: 0, document: { quote_type: 'SEV-SNP', status: 'Unrated', simulated: false } });
     const refused = await ask(snp('report.bin'), options);
     expect(refused).toMatchObject({ code: 1, document: { code: 'crl_missing' } });
+  });
+
+  it('takes collateral from a folder, and from a service, as a daemon does', async () => {
+    const key = 'tdx-b0c06f000000-platform.json';
+    mkdirSync(file('collateral'));
+    expect(await ask(quote, { collateral: [file('collateral')], at })).toMatchObject({
+      code: 2,
+      document: { error: { file: file('collateral'), message: expect.stringContaining(`there is no ${key} in `) } },
+    });
+    const text = readFileSync(collateral[0]!, 'utf8');
+    writeFileSync(join(file('collateral'), key), text);
+    expect(await ask(quote, { collateral: [file('collateral')], at })).toMatchObject({ code: 0 });
+    // Evidence that can't be read is refused for itself.
+    const broken = await ask(file('short.hex'), { collateral: [file('collateral')], at });
+    expect(broken).toMatchObject({ code: 1, document: { code: 'quote_malformed' } });
+
+    const server = createServer(pccs(canonicalCollateral(JSON.parse(text)))).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    try {
+      expect(await ask(quote, { collateral: [`${url}/`], at })).toMatchObject({ code: 0 });
+      expect(await ask(snp('report.bin'), { collateral: [url], at })).toMatchObject({
+        code: 2,
+        document: { error: { file: url, message: expect.stringContaining('answered 404') } },
+      });
+      expect(await ask(quote, { collateral: [`${url}/?x=1`], at })).toMatchObject({ code: 2 });
+    } finally {
+      server.closeAllConnections();
+      server.close();
+    }
+    expect(await ask(quote, { collateral: [url], at })).toMatchObject({ code: 2 });
   });
 
   it('takes the attestation of a batch file, simulated only where that is allowed', async () => {

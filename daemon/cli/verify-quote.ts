@@ -19,7 +19,7 @@ import { readPolicy, readTime, reportUsage, UsageError } from './file.ts';
 import { EXIT } from './program.ts';
 
 export interface Options {
-  /** Paths; added to what the file itself has. */
+  /** Files, a folder, or the URL of a service; in place of what the file itself has. */
   readonly collateral?: readonly string[];
   /** RFC 3339. */
   readonly at?: string;
@@ -39,7 +39,7 @@ export async function verifyQuote(file: string, options: Options): Promise<numbe
   try {
     const rules = options.policy === undefined ? DEFAULT_POLICY : readPolicy(options.policy);
     const now_ms = options.at === undefined ? Date.now() : readTime(options.at);
-    const evidence = readEvidence(file, options.collateral ?? []);
+    const evidence = await readEvidence(file, options.collateral ?? []);
     const policy = policyFor(evidence, rules, { ...options, now_ms });
     const found = verifyEvidence(evidence, policy);
     const outcomes = outcomesOf(found, evidence, policy);
