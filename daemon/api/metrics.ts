@@ -3,22 +3,22 @@
 // still alarms.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { z } from 'zod';
-import { EPOCH_STATES } from '../../actors/epoch.ts';
 import { RECOMMENDATIONS } from '../../actors/recommendation.ts';
 import { refusalOf } from '../../actors/refusal.ts';
-import { inGrace, standing } from '../epoch.ts';
 import type { Feed } from '../feed.ts';
 import { NAME_TOTALS } from '../names/record.ts';
-import { meta, pendingRotation, riskRecord, totals } from '../records.ts';
-import { rotations } from '../rotation.ts';
+import { meta, riskRecord, totals } from '../records.ts';
 import type { Sequencer } from '../sequencer.ts';
+import { epochMetrics } from './epochmetrics.ts';
 import { NoQuery } from './input.ts';
 import { migrationMetrics } from './migrationmetrics.ts';
 import type { ProblemCode } from './problem.ts';
+import { processMetrics } from './processmetrics.ts';
 import { type App, problems } from './route.ts';
 
 const DELAY_SAMPLE_MS = 20;
 const DELAY_BUCKETS_S = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5];
+const REQUEST_BUCKETS_S = [0.005, 0.02, 0.05, 0.1, 0.5, 2, 10];
 
 interface Watched {
   readonly sequencer: Sequencer;
@@ -26,9 +26,18 @@ interface Watched {
   readonly version: string;
 }
 
+/** One metric, as docs/metrics.md has it. */
+export interface Described {
+  readonly name: string;
+  readonly type: string;
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
 export class Metrics {
   readonly #registry = new Registry();
   readonly #problems: Counter<'code'>;
+  readonly #requests: Histogram<'route'>;
   readonly #sampler: NodeJS.Timeout;
 
   constructor(watched: Watched) {
@@ -37,6 +46,13 @@ export class Metrics {
       name: 'aegis_problems_total',
       help: 'Requests that ended with an error, by its code, since the start.',
       labelNames: ['code'],
+      registers,
+    });
+    this.#requests = new Histogram({
+      name: 'aegis_request_seconds',
+      help: 'From the head of a request to the end of its answer, by method and pattern of the route.',
+      labelNames: ['route'],
+      buckets: REQUEST_BUCKETS_S,
       registers,
     });
     const delay = new Histogram({
@@ -49,13 +65,26 @@ export class Metrics {
     counters(watched, registers);
     gauges(watched, registers);
     labelled(watched, registers);
-    rotation(watched, registers);
+    epochMetrics(watched.sequencer, registers);
     migrationMetrics(watched.sequencer.store, registers);
+    processMetrics(registers);
   }
 
   /** A request that ended with an error. */
   problem(code: ProblemCode): void {
     this.#problems.inc({ code });
+  }
+
+  /** @param route  a pattern: what clients may choose is no label */
+  request(route: string, seconds: number): void {
+    this.#requests.observe({ route }, seconds);
+  }
+
+  /** By name. */
+  described(): readonly Described[] {
+    const all = this.#registry.getMetricsAsArray() as unknown as (Described & { labelNames: readonly string[] })[];
+    const found = all.map(({ name, type, help, labelNames }) => ({ name, type, help, labels: labelNames }));
+    return found.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   get type(): string {
@@ -69,6 +98,13 @@ export class Metrics {
   close(): void {
     clearInterval(this.#sampler);
   }
+}
+
+/** What there is without a daemon that runs: only a scrape asks for values. */
+export function catalogue(): readonly Described[] {
+  const idle = new Metrics({ sequencer: {}, feed: {}, version: '' } as unknown as Watched);
+  idle.close();
+  return idle.described();
 }
 
 export function metrics(app: App, found: Metrics): void {
@@ -218,13 +254,16 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
 }
 
 function labelled({ sequencer, feed, version }: Watched, registers: Registry[]): void {
-  const { tee_platform: platform, simulated } = sequencer.status().sequencer;
   new Gauge({
     name: 'aegis_info',
     help: 'What runs.',
     labelNames: ['version', 'platform', 'simulated'],
     registers,
-  }).set({ version, platform, simulated: String(simulated) }, 1);
+    collect() {
+      const { tee_platform: platform, simulated } = sequencer.status().sequencer;
+      this.set({ version, platform, simulated: String(simulated) }, 1);
+    },
+  });
   new Gauge({
     name: 'aegis_height',
     help: 'Batches that have passed a stage.',
@@ -297,55 +336,6 @@ function labelled({ sequencer, feed, version }: Watched, registers: Registry[]):
       for (const [reason, count] of feed.cuts) this.inc({ reason }, count);
     },
   });
-}
-
-/** Of epochs that still have keys; how many are retired is what is left of the highest number. */
-function rotation({ sequencer }: Watched, registers: Registry[]): void {
-  const { store } = sequencer;
-  new Gauge({
-    name: 'aegis_epoch',
-    help: 'The epoch that signs.',
-    registers,
-    collect() {
-      this.set(meta(store, 'epoch').active);
-    },
-  });
-  new Gauge({
-    name: 'aegis_epochs',
-    help: 'How many epochs there are, by state.',
-    labelNames: ['state'],
-    registers,
-    collect() {
-      const [pending, grace] = [Number(pendingRotation(store) !== undefined), inGrace(store).length];
-      const counts = { pending, active: 1, grace, retired: meta(store, 'epoch').active - 1 - grace };
-      for (const state of EPOCH_STATES) this.set({ state }, counts[state]);
-    },
-  });
-  new Counter({
-    name: 'aegis_rotations_total',
-    help: 'Rotations that were executed, ever, by reason.',
-    labelNames: ['reason'],
-    registers,
-    collect() {
-      this.reset();
-      for (const [reason, count] of Object.entries(rotations(store))) this.inc({ reason }, count);
-    },
-  });
-  const perEpoch = (name: string, help: string, read: (epoch: number) => number) =>
-    new Gauge({
-      name: `aegis_epoch_${name}`,
-      help,
-      labelNames: ['epoch'],
-      registers,
-      collect() {
-        this.reset();
-        for (const epoch of inGrace(store)) this.set({ epoch }, read(epoch));
-      },
-    });
-  perEpoch('grace_ends_seconds', 'When the grace of an epoch ends or ended, Unix time.', (epoch) => {
-    return (standing(store, epoch)?.grace_ends_ms ?? 0) / 1000;
-  });
-  perEpoch('backlog_secrets', 'Secrets that an epoch in grace still wraps.', (epoch) => sequencer.backlog(epoch));
 }
 
 function sample(observe: (seconds: number) => void): NodeJS.Timeout {

@@ -259,7 +259,7 @@ describe('another server over the same sequencer', () => {
     const answer = await server.app.inject('/sequencer/status');
     await expectProblem(answer, 'internal_error');
     expect(answer.body).not.toContain('secret');
-    expect(logged).toMatchObject([{ err: { message: 'a secret' }, route: '/sequencer/status' }]);
+    expect(logged).toMatchObject([{ err: { message: 'a secret' }, route: 'GET /sequencer/status' }]);
   });
 });
 

@@ -27,6 +27,7 @@ import { describe, documentOf } from './openapi.ts';
 import { orders } from './orders.ts';
 import { problemOf, problemSent, Refused, sendProblem } from './problem.ts';
 import { republish } from './republish.ts';
+import { nameRequests, requestIds, routeOf } from './requestid.ts';
 import { risk } from './risk.ts';
 import { rotation } from './rotation.ts';
 import { type App, type Modules, rememberCaller } from './route.ts';
@@ -117,8 +118,12 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
   const { body_bytes_max } = modules.sequencer.config.api;
   const fail = (error: unknown, request: FastifyRequest, reply: FastifyReply) => {
     const found = problemOf(error);
-    if (found.status === 500) log_.error({ err: error, route: request.routeOptions?.url }, 'a request failed');
+    if (found.status === 500) {
+      log_.error({ err: error, request_id: request.id, route: routeOf(request) }, 'a request failed');
+    }
     linger(request, reply, body_bytes_max);
+    // A URL that could not be read comes here past every hook.
+    reply.header('x-request-id', request.id);
     return sendProblem(reply, found);
   };
   const app: App = Fastify({
@@ -126,6 +131,8 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
     bodyLimit: body_bytes_max,
     return503OnClosing: false,
     exposeHeadRoutes: true,
+    requestIdHeader: false,
+    genReqId: requestIds(),
     routerOptions: { maxParamLength: 256 },
     frameworkErrors: fail as never,
   }).withTypeProvider<ZodTypeProvider>();
@@ -134,6 +141,7 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
   // What we send we have made, and the compiler checks its type; tests hold every answer against its schema.
   app.setSerializerCompiler(() => (data) => JSON.stringify(data));
   app.setErrorHandler(fail);
+  nameRequests(app, log_);
   const budget = new Budget();
   acceptJson(app as never, budget);
   guard(app, tokens);
@@ -150,9 +158,10 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
     reply.header('x-content-type-options', 'nosniff');
   });
 
-  app.addHook('onResponse', async (_request, reply) => {
+  app.addHook('onResponse', async (request, reply) => {
     const code = problemSent(reply);
     if (code !== undefined) gauges.problem(code);
+    gauges.request(routeOf(request), reply.elapsedTime / 1000);
   });
 
   await describe(app, modules.version);
