@@ -18,6 +18,7 @@ import {
   envelopeId,
   envelopeInfo,
   type Field,
+  handoverDigest,
   KEYSET_KEYS,
   keysetDigest,
   logId,
@@ -28,6 +29,7 @@ import {
   receiptDigest,
   sealDigest,
   sha512,
+  successionDigest,
   TAGS,
   type Tag,
   witnessDigest,
@@ -324,6 +326,30 @@ const TABLE: Record<Tag, { types: string; values: readonly unknown[]; ours: Uint
     ours: migrationDigest({
       ...{ act: 2, log_id: id64('log'), checkpoint_id: 'checkpoint_12345', checkpoint_digest: id64('checkpoint') },
       ...{ senders_root: bytes('senders', 64), timestamp_ms: 1_771_419_531_130 },
+    }),
+  },
+  'aegis/handover/v1': {
+    types: 'bytes32[2], uint64, uint32, bytes32[2], uint32, bytes32[2], bytes32[2], bytes32[2], uint64, uint64',
+    values: [
+      ...[id64('log'), 4_711n, 3, id64('from'), 4, id64('to'), id64('head'), id64('state'), 10_000n],
+      1_771_419_531_131n,
+    ],
+    ours: handoverDigest({
+      ...{ log_id: id64('log'), leaf_index: 4_711, from_epoch: 3, from_keyset_digest: id64('from') },
+      ...{ to_epoch: 4, to_keyset_digest: id64('to'), head_digest: id64('head'), state_hash: id64('state') },
+      ...{ asset_count: 10_000, timestamp_ms: 1_771_419_531_131 },
+    }),
+  },
+  'aegis/succession/v1': {
+    types: 'uint8, bytes32[2], bytes32[2], bytes32[2], bytes32[2], bytes32[2], bytes32[2], bytes32[2]',
+    values: [
+      ...[4, id64('log'), id64('from'), id64('to'), id64('head'), hex(sha512(bytes('predecessor', 32)))],
+      ...[hex(sha512(bytes('successor', 32))), hex(sha512(bytes('sealed', 1168)))],
+    ],
+    ours: successionDigest({
+      ...{ part: 'offer', log_id: id64('log'), from_keyset_digest: id64('from'), to_keyset_digest: id64('to') },
+      ...{ head_digest: id64('head'), sealed: bytes('sealed', 1168) },
+      nonces: { predecessor: bytes('predecessor', 32), successor: bytes('successor', 32) },
     }),
   },
 };

@@ -29,6 +29,8 @@ export const TAGS = [
   'aegis/channel/v1',
   'aegis/checkpoint/v1',
   'aegis/migration/v1',
+  'aegis/handover/v1',
+  'aegis/succession/v1',
 ] as const;
 export type Tag = (typeof TAGS)[number];
 
@@ -404,5 +406,58 @@ export function migrationDigest(migration: {
     ['bytes32[2]', migration.checkpoint_digest === null ? ZERO_DIGEST : fromHex(migration.checkpoint_digest)],
     ['bytes32[2]', migration.senders_root],
     ['uint64', migration.timestamp_ms],
+  ]);
+}
+
+/** The end of one enclave and the beginning of the next, as the log holds it, directly behind the successor's keyset. */
+export function handoverDigest(handover: {
+  log_id: string;
+  leaf_index: number;
+  from_epoch: number;
+  from_keyset_digest: string;
+  to_epoch: number;
+  to_keyset_digest: string;
+  head_digest: string;
+  state_hash: string;
+  asset_count: number;
+  timestamp_ms: number;
+}): Uint8Array {
+  return digest('aegis/handover/v1', [
+    ['bytes32[2]', fromHex(handover.log_id)],
+    ['uint64', handover.leaf_index],
+    ['uint32', handover.from_epoch],
+    ['bytes32[2]', fromHex(handover.from_keyset_digest)],
+    ['uint32', handover.to_epoch],
+    ['bytes32[2]', fromHex(handover.to_keyset_digest)],
+    ['bytes32[2]', fromHex(handover.head_digest)],
+    ['bytes32[2]', fromHex(handover.state_hash)],
+    ['uint64', handover.asset_count],
+    ['uint64', handover.timestamp_ms],
+  ]);
+}
+
+/** What is said in the channel of a handover: two greetings that quotes are over, what the secret is bound to, and the offer. */
+export const SUCCESSION_PART = { predecessor: 1, successor: 2, secret: 3, offer: 4 } as const;
+
+/** The parts are told apart by what is not there yet: it is zero. `offer` is what the predecessor signs. */
+export function successionDigest(channel: {
+  part: keyof typeof SUCCESSION_PART;
+  log_id: string;
+  from_keyset_digest: string;
+  nonces: { readonly predecessor: Uint8Array; readonly successor: Uint8Array };
+  to_keyset_digest?: string;
+  head_digest?: string;
+  sealed?: Uint8Array;
+}): Uint8Array {
+  const { to_keyset_digest, head_digest, sealed, nonces } = channel;
+  return digest('aegis/succession/v1', [
+    ['uint8', SUCCESSION_PART[channel.part]],
+    ['bytes32[2]', fromHex(channel.log_id)],
+    ['bytes32[2]', fromHex(channel.from_keyset_digest)],
+    ['bytes32[2]', to_keyset_digest === undefined ? ZERO_DIGEST : fromHex(to_keyset_digest)],
+    ['bytes32[2]', head_digest === undefined ? ZERO_DIGEST : fromHex(head_digest)],
+    ['bytes32[2]', sha512(nonces.predecessor)],
+    ['bytes32[2]', sha512(nonces.successor)],
+    ['bytes32[2]', sealed === undefined ? ZERO_DIGEST : sha512(sealed)],
   ]);
 }
