@@ -1,13 +1,35 @@
 // The evidence of a batch file, for verify.mjs: a TDX quote of version 4 (Intel TDX DCAP Quoting Library API, appendix 3) and the
-// event log of a dstack CVM (format.md §7). Only Node's own modules.
+// event log of a dstack CVM (format.md §7); with a second platform's, whether the two show two machines. Only Node's own modules.
 import { createPublicKey, verify as isSignature, X509Certificate } from 'node:crypto';
 import { bytes, hash, hex, need, number } from './ethereum.mjs';
 
 const INTEL_ROOT = '0x44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3';
 const P256_HALF = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n / 2n;
 
-/** A TDX quote, version 4: its signatures up to the root, its report data, and what the file repeats of it. @returns whether it is simulated */
-export function checkQuote(said, key_source, report_data, { now_ms, root, allow_simulated }) {
+/** One quote, or two, each with what it must be over; the keys come from the primary. @returns whether any of it is simulated */
+export function checkPlatforms([first, second], key_source, providers, options) {
+  const [one, two] = [first, second].map((quote) => quote && checkQuote(quote.said, quote.report_data, options));
+  const simulated = one.simulated || (two?.simulated ?? false);
+  need(options.allow_simulated || (!simulated && key_source !== 0), 'simulated: no hardware vouches for this');
+  need(one.simulated || providers === 2 || key_source === 1 || key_source === 2, 'keyset.key_source');
+  if (two === undefined) return simulated || key_source === 0;
+  const isId = (ppid) => ppid.some((byte) => byte !== 0);
+  const apart = !one.top.equals(two.top) && !simulated;
+  const independent = isId(one.ppid) && isId(two.ppid) ? !one.ppid.equals(two.ppid) : apart;
+  need(second.said.independent === independent, 'phala_redundancy.independent');
+  return simulated || key_source === 0;
+}
+
+/** 1.2.840.113741.1.13.1.1 and the octets behind it (Intel's PCK certificate profile): equal for two quotes of one machine. */
+const PPID = Buffer.from('060a2a864886f84d010d01010410', 'hex');
+function ppidOf({ raw }) {
+  const at = raw.indexOf(PPID);
+  need(at > 0, 'quote: PPID');
+  return raw.subarray(at + PPID.length, at + PPID.length + 16);
+}
+
+/** A TDX quote, version 4: its signatures up to the root, its report data, and what the file repeats of it. */
+function checkQuote(said, report_data, { now_ms, roots }) {
   const quote = Buffer.from(said.quote, 'base64');
   const part = (from, to) => quote.subarray(from, to);
   const isWord = ([at, value]) => quote.readUInt16LE(Number(at)) === value;
@@ -44,10 +66,9 @@ export function checkQuote(said, key_source, report_data, { now_ms, root, allow_
   const provider = simulated ? 'simulator' : said.event_log === null ? 'tsm' : 'dstack';
   need(said.simulated === simulated && said.provider === provider, 'simulated, provider');
   need(said.aegis_verification.verified && said.aegis_verification.status === 'UpToDate', 'aegis_verification');
-  need(said.collateral !== null && (root?.equals(top.raw) ?? true), 'collateral is missing, or another root');
-  need(allow_simulated || (!simulated && key_source !== 0), 'simulated: no hardware vouches for this');
-  need(simulated || key_source === 1 || key_source === 2, 'keyset.key_source');
-  return simulated || key_source === 0;
+  const isTrusted = roots === undefined || roots.some((root) => root.equals(top.raw));
+  need(said.collateral !== null && isTrusted, 'collateral is missing, or another root');
+  return { simulated, ppid: ppidOf(pck), top: top.raw };
 }
 
 /** RTMR0-3 of an event log: boot events are bare digests, runtime events (RTMR3) are hashed anew. */

@@ -3,8 +3,8 @@
 export interface Options {
   readonly now_ms: number;
   readonly allow_simulated?: boolean;
-  /** DER of the root to trust; any that is accepted otherwise where left out. */
-  readonly root?: Uint8Array;
+  /** DER of the roots to trust; any that is accepted otherwise where left out. */
+  readonly roots?: readonly Uint8Array[];
 }
 
 export type Verdict =
@@ -13,6 +13,8 @@ export type Verdict =
       readonly height: number;
       readonly log_id: string;
       readonly mrtd: string;
+      /** Of the second platform. */
+      readonly second_mrtd: string | null;
       readonly simulated: boolean;
       /** What the caller must judge. */
       readonly unchecked: string;

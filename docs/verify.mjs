@@ -3,7 +3,7 @@
 // holds the two against each other on a thousand altered files. The tables of preimages and refusals it reads in format.md,
 // the shape of a file in schema/batch.json: if the page were wrong, nothing would verify.
 //
-//   node docs/verify.mjs [--allow-simulated] [--root FILE.pem] [--at TIME] [--json] FILE…
+//   node docs/verify.mjs [--allow-simulated] [--root FILE.pem]… [--at TIME] [--json] FILE…
 //
 // Exit codes: 0 all verified, 1 some refused, 2 usage. Out of its scope, so judge it elsewhere (`aegisd verify`): evidence
 // other than TDX quotes of version 4, which it refuses; Intel's collateral (TCB status,
@@ -14,7 +14,7 @@ import { readFileSync } from 'node:fs';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { bytes, decodeTransaction, hash, hex, keccak, need, number, recover, uint } from './ethereum.mjs';
-import { checkQuote } from './quote.mjs';
+import { checkPlatforms } from './quote.mjs';
 
 // ---- Bytes and digests (format.md §1, §2)
 const sha512 = (...parts) => hash('sha512', ...parts);
@@ -93,7 +93,7 @@ function matches(schema, value) {
   if (type === 'array') return value.every((member) => matches(schema.items, member));
   if (type !== 'object') return true;
   const known = (key) => Object.hasOwn(schema.properties, key) && matches(schema.properties[key], value[key]);
-  return size === schema.required.length && Object.keys(value).every(known);
+  return schema.required.every((key) => Object.hasOwn(value, key)) && Object.keys(value).every(known);
 }
 
 // ---- The file (format.md §5, §6)
@@ -166,11 +166,15 @@ function checkContent({ header, order, refused, transactions, asset_protections:
 }
 
 // ---- What vouches for it (format.md §4, §6, §7)
+function checkSigned(algorithm, raw, kind, message, signature) {
+  const key = createPublicKey({ key: base64(raw), format: 'raw-public', asymmetricKeyType: algorithm });
+  const context = Buffer.from(`aegis/${kind}/v1`);
+  need(isSignature(null, bytes(message), { key, context }, base64(signature)), `${algorithm} over ${kind}`);
+}
+
 function checkSignatures({ header, keyset, migration_checkpoint, ml_dsa_sig, ecdsa_sig, slh_dsa_sig }, batch, head) {
-  const signs = (algorithm, name, kind, message, signature) => {
-    const key = createPublicKey({ key: base64(keyset[name]), format: 'raw-public', asymmetricKeyType: algorithm });
-    need(isSignature(null, bytes(message), { key, context: Buffer.from(`aegis/${kind}/v1`) }, base64(signature)), name);
-  };
+  const signs = (algorithm, name, kind, message, signature) =>
+    checkSigned(algorithm, keyset[name], kind, message, signature);
   signs('ml-dsa-87', 'ml_dsa_87', 'batch', batch, ml_dsa_sig.signature);
   signs('ml-dsa-87', 'ml_dsa_87', 'seal', head, slh_dsa_sig.ml_dsa_signature);
   signs('slh-dsa-sha2-256s', 'slh_dsa_sha2_256s', 'seal', head, slh_dsa_sig.signature);
@@ -191,10 +195,10 @@ function checkSignatures({ header, keyset, migration_checkpoint, ml_dsa_sig, ecd
 function checkSeal({ header, keyset, slh_dsa_sig, attestation }, batch, now_ms) {
   const { seal, leaf_index, inclusion_path } = slh_dsa_sig;
   for (const name of ['chain_id', 'log_id', 'epoch']) need(keyset[name] === header[name], `keyset.${name}`);
-  need(
-    seal.log_id === header.log_id && seal.epoch === header.epoch && seal.providers === 1 && seal.freshness === 0,
-    'seal',
-  );
+  need(seal.log_id === header.log_id && seal.epoch === header.epoch, 'seal');
+  const second = attestation.phala_redundancy;
+  const earned = second?.role === 'witness' ? 1 : 0;
+  need((seal.providers === 3) === (second !== null) && seal.freshness <= earned, 'seal.providers, seal.freshness');
   need(seal.keyset_digest === keysetDigest(keyset) && seal.timestamp_ms <= now_ms + 300_000, 'seal');
   const leaf = leafHash(Buffer.concat([Buffer.of(0), bytes(batch)]));
   need(hex(climb(inclusion_path.map(bytes), leaf, leaf_index, seal.size)) === seal.root, 'inclusion_path');
@@ -202,11 +206,31 @@ function checkSeal({ header, keyset, slh_dsa_sig, attestation }, batch, now_ms) 
   need(lifetime_ms > 0 && lifetime_ms <= 86_400_000, 'attestation.not_after_ms');
 }
 
-/** What the quote must say: purpose 1, this head, this keyset. */
-function checkEvidence({ attestation, keyset }, head, options) {
-  const { not_after_ms } = attestation;
-  const about = { purpose: 1, subject: head, keyset_digest: keysetDigest(keyset), not_after_ms, nonce: NONE };
-  return checkQuote(attestation, keyset.key_source, digest('quote', about), options);
+/** What the quotes must say: this head, this keyset, each platform in its own role. Where the primary had failed, the second stands alone. */
+function checkEvidence({ attestation, keyset, slh_dsa_sig: { seal } }, head, options) {
+  const { not_after_ms, phala_redundancy: second } = attestation;
+  const about = { subject: head, keyset_digest: keysetDigest(keyset), not_after_ms };
+  const purpose = seal.providers === 2 ? 5 : 1;
+  const quotes = [{ said: attestation, report_data: digest('quote', { ...about, purpose, nonce: NONE }) }];
+  if (second === null) return checkPlatforms(quotes, keyset.key_source, seal.providers, options);
+  need((second.role === 'witness') === (second.witness !== undefined), 'phala_redundancy.role');
+  const parts = second.witness === undefined ? [] : [sha512(base64(second.witness.key))];
+  if (second.worker_id !== null || second.enclave_id !== null) {
+    const names = [second.worker_id ?? '', second.enclave_id ?? ''].map((name) => Buffer.from(name));
+    parts.push(...names.flatMap((name) => [uint(name.length, 4), name]));
+  }
+  const nonce = parts.length === 0 ? NONE : hex(sha512(...parts));
+  const said = { ...second, aegis_verification: second.phala_verification };
+  const report_data = digest('quote', { ...about, purpose: second.witness === undefined ? 5 : 4, nonce });
+  if (second.witness !== undefined) checkAcknowledgement(seal, second.witness);
+  return checkPlatforms([...quotes, { said, report_data }], keyset.key_source, seal.providers, options);
+}
+
+/** The witness has followed the log up to this head, and no other of its size. */
+function checkAcknowledgement({ log_id, size, root }, { key, acknowledgement }) {
+  const witness_key = hex(sha512(base64(key)));
+  const message = digest('witness', { kind: 2, log_id, number: size, count: 0, root, witness_key });
+  checkSigned('ml-dsa-87', key, 'witness', message, acknowledgement);
 }
 
 const UNCHECKED = 'whether you want this log_id and this mrtd, and the collateral: TCB status, advisories, revocation';
@@ -218,8 +242,10 @@ function judge(file, options) {
   checkSeal(file, batch, options.now_ms);
   checkSignatures(file, batch, head);
   const simulated = checkEvidence(file, head, options);
-  const { mrtd } = file.attestation.measurements;
-  return { ok: true, height: file.header.height, log_id: file.header.log_id, mrtd, simulated, unchecked: UNCHECKED };
+  const { measurements, phala_redundancy: second } = file.attestation;
+  const platforms = { mrtd: measurements.mrtd, second_mrtd: second?.measurements.mrtd ?? null };
+  const { height, log_id } = file.header;
+  return { ok: true, height, log_id, ...platforms, simulated, unchecked: UNCHECKED };
 }
 
 function attempt(act) {
@@ -242,11 +268,11 @@ function parse(text) {
 
 function main() {
   const [flag, text] = [{ type: 'boolean' }, { type: 'string' }];
-  const known = { root: text, at: text, json: flag, 'allow-simulated': flag };
+  const known = { root: { ...text, multiple: true }, at: text, json: flag, 'allow-simulated': flag };
   const { values, positionals } = parseArgs({ allowPositionals: true, options: known });
-  const root = values.root && new X509Certificate(readFileSync(values.root)).raw;
+  const roots = values.root?.map((path) => new X509Certificate(readFileSync(path)).raw);
   const now_ms = values.at ? Date.parse(values.at) : Date.now();
-  const options = { root, now_ms, allow_simulated: values['allow-simulated'] };
+  const options = { roots, now_ms, allow_simulated: values['allow-simulated'] };
   need(positionals.length > 0 && Number.isFinite(now_ms), 'usage: node docs/verify.mjs [options] FILE…');
   const texts = positionals.map((path) => readFileSync(path, 'utf8'));
   const files = texts.map((text, i) => ({ file: positionals[i], ...attempt(() => judge(parse(text), options)) }));

@@ -11,11 +11,14 @@ import { writePem } from '../actors/certificate.ts';
 import { base64, fromHex, hex } from '../actors/encoding.ts';
 import { canonicalEventLog } from '../actors/eventlog.ts';
 import { canonicalQuote, readQuote } from '../actors/intelquote.ts';
+import type { Attestation } from '../actors/quote.ts';
 import { type ReportField, reportField } from '../actors/tdx.ts';
 import { verifyBatch } from '../client/verify.ts';
+import { makePki } from '../daemon/tee/pki.ts';
 import { recover } from '../docs/ethereum.mjs';
 import { verify as verifyAgain } from '../docs/verify.mjs';
 import { type Alteration, alterations, altered } from './alteration.ts';
+import { makeFallen, makeWitnessed } from './bothplatforms.ts';
 import { type Enclave, makeEnclave, makeSealed, makeSigned, NOW_MS, repair, repairAll, sealBatch } from './forge.ts';
 import { seeded } from './seed.ts';
 
@@ -41,10 +44,11 @@ function both(file: unknown): { first: string; second: string; agree: boolean } 
 }
 
 /** `count` alterations, each leaf of the file among them as evenly as can be. */
-function sample(count: number, seed: number): Alteration[] {
+function sample(count: number, seed: number, file = sealed, isMeant = (_leaf: string) => true): Alteration[] {
   const next = seeded(seed);
   const byLeaf = new Map<string, Alteration[]>();
-  for (const alteration of alterations(sealed)) {
+  for (const alteration of alterations(file)) {
+    if (!isMeant(alteration.leaf)) continue;
     const list = byLeaf.get(alteration.leaf) ?? [];
     list.splice(Math.floor(next() * (list.length + 1)), 0, alteration);
     byLeaf.set(alteration.leaf, list);
@@ -58,7 +62,26 @@ function sample(count: number, seed: number): Alteration[] {
 }
 
 /** Judged elsewhere (see the head of verify.mjs): content of the collateral. Not its absence, shape or spelling of hex. */
-const COLLATERAL_ONLY = /^attestation\.collateral\./;
+const COLLATERAL_ONLY = /^attestation\.(?:phala_redundancy\.)?collateral\./;
+
+/** What nobody can say of evidence without being refused. @param other  of the same batch, with a second platform in the other role */
+const SECOND_EDITS: ((attestation: Attestation, other: Attestation) => unknown)[] = [
+  (attestation) => (attestation.phala_redundancy = null),
+  (attestation, other) => (attestation.phala_redundancy = other.phala_redundancy),
+  (attestation) => (attestation.phala_redundancy!.independent = false),
+  (attestation) => (attestation.phala_redundancy!.worker_id = 'another'),
+  (attestation) => (attestation.phala_redundancy!.enclave_id = ''),
+  (attestation) => {
+    const { role } = attestation.phala_redundancy!;
+    attestation.phala_redundancy!.role = role === 'quote' ? 'witness' : 'quote';
+  },
+  (attestation) => {
+    const { quote, report_data, collateral } = attestation.phala_redundancy!;
+    Object.assign(attestation.phala_redundancy!, { quote: attestation.quote, report_data: attestation.report_data });
+    attestation.phala_redundancy!.collateral = attestation.collateral;
+    Object.assign(attestation, { quote, report_data, collateral });
+  },
+];
 
 describe('two verifiers', () => {
   it.each([
@@ -123,6 +146,49 @@ describe('two verifiers', () => {
       expect(second, String(edit)).not.toMatch(/^ok$|dsa_|quote/);
     }
   });
+
+  it('judge the evidence of two platforms alike', async () => {
+    const other = makePki();
+    const names = { worker_id: 'wörker-7', enclave_id: null };
+    const files = [
+      await makeWitnessed(enclave, other, { role: 'witness' }),
+      await makeWitnessed(enclave, other, { role: 'quote', names }),
+      await makeWitnessed(enclave, other, { role: 'witness', names, freshness: 0 }),
+      await makeWitnessed(enclave, enclave.pki, { role: 'quote' }),
+      await makeFallen(enclave, other),
+    ];
+    for (const file of files) expect(both(file)).toMatchObject({ first: 'ok', second: 'ok' });
+    expect(files.map(({ attestation }) => attestation!.phala_redundancy?.independent)).toEqual([
+      ...[true, true, true, false, undefined],
+    ]);
+    for (const edit of SECOND_EDITS) {
+      for (const [i, file] of files.slice(0, 2).entries()) {
+        const edited = structuredClone(file);
+        edit(edited.attestation!, files[1 - i]!.attestation!);
+        const { first, second } = both(edited);
+        expect([first, second], `${i}: ${edit}`).not.toContain('ok');
+      }
+    }
+    const earned = await makeWitnessed(enclave, other, { role: 'quote', freshness: 1 });
+    expect(both(earned)).toMatchObject({ first: expect.stringContaining('freshness'), agree: true });
+    const alone = await makeFallen(enclave, other);
+    const swapped = { ...files[1]!, attestation: { ...alone.attestation!, phala_redundancy: null } };
+    expect(both(swapped)).toMatchObject({ first: expect.stringContaining('providers'), agree: true });
+  });
+
+  it.each(['witness', 'quote'] as const)(
+    'say the same of a second platform in the role %s, altered at random',
+    async (role) => {
+      const file = await makeWitnessed(enclave, makePki(), { role, names: { worker_id: 'one', enclave_id: 'two' } });
+      const chosen = sample(120, 3, file, (leaf) => leaf.startsWith('attestation.phala_redundancy'));
+      const apart = chosen.flatMap((alteration) => {
+        const verdicts = both(altered(file, alteration));
+        const ours = COLLATERAL_ONLY.test(alteration.leaf) && verdicts.second === 'ok';
+        return verdicts.agree || ours ? [] : [`${alteration.name}: ${verdicts.first} / ${verdicts.second}`];
+      });
+      expect(apart).toEqual([]);
+    },
+  );
 
   it('refuse the same seals and the other s of ECDSA', async () => {
     const signed = await makeSigned(enclave);
