@@ -12,8 +12,11 @@ import { REFUSALS } from '../actors/refusal.ts';
 import { Head } from '../actors/seal.ts';
 import { guide } from '../daemon/api/guide.ts';
 import { cliGuide } from '../daemon/cli/guide.ts';
+import { alertsFile } from './alerts.ts';
+import { dashboardFile } from './dashboard.ts';
 import { errorsPage } from './errors.ts';
 import { exampleSection } from './example/section.ts';
+import { metricsPage } from './metrics.ts';
 import { riskPage } from './riskpage.ts';
 import { countPlot, decayPlot, noisePlot, simulationPlot } from './riskplots.ts';
 import { verificationPage } from './verification.ts';
@@ -46,6 +49,9 @@ export const PARTS: readonly Part[] = [
   { file: 'docs/risk/noise.svg', text: noisePlot },
   { file: 'docs/risk/simulation.svg', text: simulationPlot },
   { file: 'docs/verification.md', text: verificationPage },
+  { file: 'docs/metrics.md', text: metricsPage },
+  { file: 'docs/observability/alerts.yml', text: alertsFile },
+  { file: 'docs/observability/dashboard.json', text: dashboardFile },
 ];
 
 export const pathOf = (file: string): URL => new URL(`../${file}`, import.meta.url);
