@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { ownSbom } from './sbom.ts';
 
 const path = (name: string) => fileURLToPath(new URL(name, import.meta.url));
 
@@ -21,6 +22,7 @@ const { name, version, imports } = JSON.parse(readFileSync(path('package.json'),
 const inside = { name, version, private: true, type: 'module', sideEffects: false, imports: compiled(imports) };
 writeFileSync(path('dist/package.json'), `${JSON.stringify(inside, null, 2)}\n`);
 copyFileSync(path('sequencer.toml'), path('dist/sequencer.toml'));
+writeFileSync(path('dist/sbom.cdx.json'), ownSbom());
 
 /** `./actors/sha512.ts` → `./actors/sha512.js`, as deep as it lies. */
 function compiled(targets: object): object {
