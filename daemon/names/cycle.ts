@@ -4,7 +4,6 @@
 //
 // Promises: what is signed is durable before the router sees it; an outcome that belongs to a record which its owner has replaced
 // meanwhile changes nothing; a name is due again after whatever happened, unless nothing but its owner can mend it.
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Snapshot } from '../../actors/effect.ts';
 import { backoff, choose, extendedEol, extendsUnresolved, needOf, nextDue } from '../../actors/extension.ts';
 import { validityOf } from '../../actors/ipns.ts';
@@ -13,16 +12,17 @@ import type { ExamineOutcome, ExamineRow, ExtendOutcome, ExtendRow } from '../..
 import type { Put, Router, RouterFailure } from '../router.ts';
 import type { Store, Transaction } from '../store.ts';
 import { nameOf, type Wrap, type Wraps } from '../wraps.ts';
-import type { Chunks, Load, RouterLimit } from './limit.ts';
+import { Chunks, type Load, type RouterLimit } from './limit.ts';
 import {
   advance,
   contextOf,
   type Held,
   type Name,
+  type NamesMeta,
+  NameTally,
   type NameTotal,
   nameRecord,
-  namesMeta,
-  putName,
+  placeName,
   stateOf,
 } from './record.ts';
 
@@ -61,11 +61,38 @@ interface Way {
   readonly told: NameTotal[];
 }
 
+/** How the record of a name changes. */
+interface Change {
+  readonly due_ms?: number | null;
+  /** Given at the end of a way. */
+  readonly told?: readonly NameTotal[];
+  readonly resolve?: boolean;
+  readonly published?: boolean;
+  readonly rewrap?: { readonly held: Wrap; readonly to: Wrap | null };
+}
+
+interface Settlement {
+  readonly way: Way;
+  readonly machine: Snapshot;
+  readonly change: Change;
+}
+
+interface News {
+  readonly told: readonly NameTotal[];
+  readonly reason: string | null;
+  /** It was stale and is published. */
+  readonly recovered: boolean;
+}
+
+/** Some milliseconds of the main thread. */
+const SETTLED_MAX = 128;
+
 /** A retry of this instant would never leave the clock behind. */
 const WAIT_MS_MIN = 1_000;
 
 export class Cycle {
   readonly #modules: CycleModules;
+  readonly #settlements = new Chunks<Settlement, boolean>(SETTLED_MAX, (rows) => this.#write(rows));
 
   constructor(modules: CycleModules) {
     this.#modules = modules;
@@ -181,46 +208,50 @@ export class Cycle {
   }
 
   /** @returns whether it was written: not when the owner has brought something newer, or removed the name */
-  async #settle(
-    way: Way,
-    event: NameEvent,
-    change: {
-      readonly due_ms?: number | null;
-      readonly told?: readonly NameTotal[];
-      readonly resolve?: boolean;
-      readonly published?: boolean;
-      readonly rewrap?: { readonly held: Wrap; readonly to: Wrap | null };
-    },
-  ): Promise<boolean> {
-    const { store, onEmptied, now } = this.#modules;
-    const before = way.machine;
-    const machine = advance(before, event);
-    const settled = await store.commit((step) => {
-      const kept = nameRecord(step, way.name);
-      if (kept === undefined || kept.revision !== way.revision) return undefined;
-      const at_ms = now();
-      const wentStale = machine.value === 'stale' && contextOf({ machine }).failures === STALE_FAILURES;
-      const told = [...way.told, ...(change.told ?? []), ...(wentStale ? (['stale'] as const) : [])];
-      const after: Name = {
-        ...kept,
-        machine,
-        held: way.held,
-        due_ms: change.due_ms === undefined ? kept.due_ms : change.due_ms,
-        resolve: change.resolve ?? false,
-        published_at_ms: change.published === true ? at_ms : kept.published_at_ms,
-      };
-      putName(step, way.name, kept, after, told, change.told === undefined ? null : at_ms);
-      tell(step, kept, after, told, at_ms);
-      const emptied = this.#rewrap(step, way.name, change.rewrap);
-      return { emptied };
-    });
-    if (settled === undefined) return false;
+  async #settle(way: Way, event: NameEvent, change: Change): Promise<boolean> {
+    const machine = advance(way.machine, event);
+    const settled = await this.#settlements.add({ way, machine, change });
+    if (!settled) return false;
     way.machine = machine;
     way.told.length = 0;
-    if (settled.emptied !== undefined) onEmptied(settled.emptied);
-    // Those who were settled by the same commit go on together.
-    await nextTurn();
     return true;
+  }
+
+  /** Whatever was settled in the same turn is one step. */
+  async #write(settlements: readonly Settlement[]): Promise<boolean[]> {
+    const { store, onEmptied, now } = this.#modules;
+    const { settled, emptied } = await store.commit((step) => {
+      const at_ms = now();
+      const tally = new NameTally();
+      const outcomes = settlements.map((settlement) => this.#put(step, settlement, tally, at_ms));
+      const { before, after } = tally.write(step);
+      const news = outcomes.flatMap((outcome) => (outcome === undefined ? [] : [outcome.news]));
+      tell(step, news, before, after, at_ms);
+      const epochs = outcomes.map((outcome) => outcome?.emptied).filter((epoch) => epoch !== undefined);
+      return { settled: outcomes.map((outcome) => outcome !== undefined), emptied: new Set(epochs) };
+    });
+    for (const epoch of emptied) onEmptied(epoch);
+    return settled;
+  }
+
+  #put(step: Transaction, { way, machine, change }: Settlement, tally: NameTally, at_ms: number) {
+    const kept = nameRecord(step, way.name);
+    if (kept === undefined || kept.revision !== way.revision) return undefined;
+    const wentStale = machine.value === 'stale' && contextOf({ machine }).failures === STALE_FAILURES;
+    const told = [...way.told, ...(change.told ?? []), ...(wentStale ? (['stale'] as const) : [])];
+    const after: Name = {
+      ...kept,
+      machine,
+      held: way.held,
+      due_ms: change.due_ms === undefined ? kept.due_ms : change.due_ms,
+      resolve: change.resolve ?? false,
+      published_at_ms: change.published === true ? at_ms : kept.published_at_ms,
+    };
+    placeName(step, way.name, kept, after, tally);
+    tally.tell(told, change.told === undefined ? null : at_ms);
+    const { reason } = contextOf(after);
+    const recovered = told.includes('published') && contextOf(kept).failures >= STALE_FAILURES;
+    return { emptied: this.#rewrap(step, way.name, change.rewrap), news: { told, reason, recovered } };
   }
 
   /** The key moves with the record that it has signed. @returns the epoch that has no wraps left by it */
@@ -246,13 +277,14 @@ function loadOf(answer: { readonly ok: boolean; readonly kind?: string }): Load 
  * Says what an operator should see, in numbers: everyone may read the feed, and which names there are is for nobody to read.
  * When all of them fail at once, the first one speaks for the rest.
  */
-function tell(step: Transaction, before: Name, after: Name, told: readonly NameTotal[], at_ms: number): void {
-  const { counts } = namesMeta(step);
-  const { stale = 0, quarantined = 0 } = counts;
-  const { reason } = contextOf(after);
-  if (told.includes('conflicts')) step.journal('name_conflict', {}, at_ms);
-  if (told.includes('stale') && stale === 1) step.journal('names_stale', { reason }, at_ms);
-  const recovered = told.includes('published') && contextOf(before).failures >= STALE_FAILURES;
-  if (recovered && stale === 0) step.journal('names_recovered', {}, at_ms);
-  if (told.includes('quarantined') && quarantined === 1) step.journal('names_quarantined', { reason }, at_ms);
+function tell(step: Transaction, news: readonly News[], before: NamesMeta, after: NamesMeta, at_ms: number): void {
+  for (const { told } of news) if (told.includes('conflicts')) step.journal('name_conflict', {}, at_ms);
+  const first = (state: 'stale' | 'quarantined') => {
+    return (before.counts[state] ?? 0) === 0 ? news.find(({ told }) => told.includes(state)) : undefined;
+  };
+  const [stale, quarantined] = [first('stale'), first('quarantined')];
+  if (stale !== undefined) step.journal('names_stale', { reason: stale.reason }, at_ms);
+  const recovered = news.some((each) => each.recovered);
+  if (recovered && (after.counts.stale ?? 0) === 0) step.journal('names_recovered', {}, at_ms);
+  if (quarantined !== undefined) step.journal('names_quarantined', { reason: quarantined.reason }, at_ms);
 }

@@ -8,10 +8,12 @@ import {
   advance,
   dueNames,
   type Name,
+  NameTally,
   nameRecord,
   namesAgree,
   namesMeta,
   newMachine,
+  placeName,
   putName,
   soonestExpiry,
 } from './record.ts';
@@ -105,12 +107,20 @@ describe('the schedule', () => {
     await fc.assert(
       fc.asyncProperty(acts, async (all) => {
         const store = await storeOf([]);
+        let told = 0;
         for (const { n, due, eol, remove } of all) {
           await store.commit((tx) => {
             const before = nameRecord(tx, nameOf(n));
             if (remove && before === undefined) return;
-            putName(tx, nameOf(n), before, remove ? undefined : recordOf(due, eol), ['due'], 7);
+            const tally = new NameTally();
+            placeName(tx, nameOf(n), before, remove ? undefined : recordOf(due, eol), tally);
+            // Another one beside it in the same step.
+            placeName(tx, nameOf(6), nameRecord(tx, nameOf(6)), recordOf(due, eol), tally);
+            tally.tell(['due', 'due'], 7);
+            tally.write(tx);
+            told += 2;
           });
+          expect(namesMeta(store)).toMatchObject(told === 0 ? {} : { totals: { due: told }, last_run_at_ms: 7 });
           expect(namesAgree(store)).toBe(true);
         }
         const { counts } = namesMeta(store);

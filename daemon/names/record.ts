@@ -112,14 +112,21 @@ export const contextOf = ({ machine }: Pick<Name, 'machine'>): NameContext => ma
 export const candidateOf = ({ value, sequence, eol_ms }: Candidate): Candidate => ({ value, sequence, eol_ms });
 
 /** Writes a name with its places in the indexes, and counts. @param after  undefined removes it */
-export function putName(
+export function putName(step: Transaction, name: string, before: Name | undefined, after: Name | undefined): void {
+  const tally = new NameTally();
+  placeName(step, name, before, after, tally);
+  tally.write(step);
+}
+
+/** The same for one of several in a step, whose caller writes the tally of all. */
+export function placeName(
   step: Transaction,
   name: string,
   before: Name | undefined,
   after: Name | undefined,
-  events: readonly NameTotal[] = [],
-  at_ms: number | null = null,
+  tally: NameTally,
 ): void {
+  tally.move(before, after);
   if (before !== undefined) removePlaces(step, name, before);
   if (after === undefined) step.remove('names', name);
   else {
@@ -131,7 +138,6 @@ export function putName(
     } satisfies Kept);
     putPlaces(step, name, after);
   }
-  count(step, before, after, events, at_ms);
 }
 
 const PLACE_BYTES = 8;
@@ -151,21 +157,47 @@ function removePlaces(step: Transaction, name: string, { due_ms, held }: Name): 
   step.remove('name_expiry', [placeOf(held.eol_ms), name]);
 }
 
-function count(
-  step: Transaction,
-  before: Name | undefined,
-  after: Name | undefined,
-  events: readonly NameTotal[],
-  at_ms: number | null,
-): void {
-  const meta = namesMeta(step);
-  const counts = { ...meta.counts };
-  const totals = { ...meta.totals };
-  if (before !== undefined) counts[stateOf(before)] = (counts[stateOf(before)] ?? 0) - 1;
-  if (after !== undefined) counts[stateOf(after)] = (counts[stateOf(after)] ?? 0) + 1;
-  for (const event of events) totals[event] = (totals[event] ?? 0) + 1;
-  const { last_run_at_ms } = meta;
-  step.put('meta', 'names', { counts, totals, last_run_at_ms: at_ms ?? last_run_at_ms } satisfies NamesMeta);
+/** What a step changes in the counts and totals, so that the record of them is read and written once, however many names it settles. */
+export class NameTally {
+  readonly #counts = new Map<NameState, number>();
+  readonly #totals = new Map<NameTotal, number>();
+  #at_ms: number | null = null;
+
+  move(before: Name | undefined, after: Name | undefined): void {
+    if (before !== undefined) add(this.#counts, stateOf(before), -1);
+    if (after !== undefined) add(this.#counts, stateOf(after), 1);
+  }
+
+  /** @param at_ms  null where that was no end of a way */
+  tell(events: readonly NameTotal[], at_ms: number | null): void {
+    for (const event of events) add(this.#totals, event, 1);
+    this.#at_ms = at_ms ?? this.#at_ms;
+  }
+
+  /** @returns how it was and how it is now */
+  write(step: Transaction): { readonly before: NamesMeta; readonly after: NamesMeta } {
+    const before = namesMeta(step);
+    const after: NamesMeta = {
+      counts: summed(before.counts, this.#counts),
+      totals: summed(before.totals, this.#totals),
+      last_run_at_ms: this.#at_ms ?? before.last_run_at_ms,
+    };
+    step.put('meta', 'names', after);
+    return { before, after };
+  }
+}
+
+function add<Key>(numbers: Map<Key, number>, key: Key, by: number): void {
+  numbers.set(key, (numbers.get(key) ?? 0) + by);
+}
+
+function summed<Key extends string>(
+  known: Readonly<Partial<Record<Key, number>>>,
+  changes: ReadonlyMap<Key, number>,
+): Partial<Record<Key, number>> {
+  const sum: Partial<Record<Key, number>> = { ...known };
+  for (const [key, by] of changes) sum[key] = (sum[key] ?? 0) + by;
+  return sum;
 }
 
 const wordOf = (value: Uint8Array): number => Number(new DataView(value.buffer, value.byteOffset).getBigUint64(0));
