@@ -625,11 +625,9 @@ const REFUSED: Record<Exclude<Refusal, keyof typeof ELSEWHERE>, (sequencer: Sequ
   },
   calldata_too_complex: async (s) => forged(s, await signed({ data: nested(10) })),
 };
-/** Provoked where their cause can be made: in actors/policy.test.ts. */
+/** Provoked over HTTP where their cause can be made: in refusals.test.ts. */
 const ELSEWHERE = {
-  ...{ attestation_required: 'no evidence', asset_migrating: 'a migration' },
-  // In daemon/migration.test.ts.
-  migration_not_listed: 'a migration',
+  ...{ attestation_required: 'no evidence', asset_migrating: 'a migration', migration_not_listed: 'a migration' },
 } as const;
 const replayed = signed();
 
