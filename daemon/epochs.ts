@@ -3,7 +3,9 @@
 // changed key source is noticed before it signs. Least privilege: an epoch in grace loses what signs, a retired one everything.
 import assert from 'node:assert';
 import { EventEmitter } from 'node:events';
+import { fromBase64 } from '../actors/encoding.ts';
 import type { OpeningKeys } from '../workers/open.ts';
+import { PK_ROOT_BYTES, slhDsaKeyOf } from '../workers/slhdsa.ts';
 import { inGrace } from './epoch.ts';
 import { Fault } from './fault.ts';
 import { type Founding, foundLog } from './genesis.ts';
@@ -55,8 +57,9 @@ function published(store: Store, epoch: number): KeysetRecord {
 }
 
 async function deriveAgain(source: KeySource, record: KeysetRecord, log: Meta['genesis']): Promise<EpochKeys> {
-  const { epoch, secp256k1, not_before_ms } = record.keyset;
-  const keys = await deriveEpoch(source, epoch, secp256k1 !== null);
+  const { epoch, secp256k1, slh_dsa_sha2_256s, not_before_ms } = record.keyset;
+  const root = fromBase64(slh_dsa_sha2_256s).subarray(-PK_ROOT_BYTES);
+  const keys = await deriveEpoch(source, epoch, secp256k1 !== null, (seed) => slhDsaKeyOf(seed, root));
   if (keysetOf(keys, source.name, log, not_before_ms).digest !== record.digest) throw otherKeys(source, epoch);
   return keys;
 }
