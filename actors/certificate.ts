@@ -2,8 +2,7 @@
 // without node:crypto, so that a browser can do it too. evidence.ts calls this for what @phala/dcap-qvl leaves out: CRL
 // signatures and dates, names and CA flags along the chain, one spelling of PEM and DER. Promises: nothing of the input
 // lies outside what a signature covers, and of ECDSA's two equal signatures (r, s) and (r, n - s) only the lower s is read.
-import { p256 } from '@noble/curves/nist.js';
-import { sha256 } from '@noble/hashes/sha2.js';
+import { verifyP256 } from '#p256';
 import {
   bits,
   type Element,
@@ -82,7 +81,7 @@ export function canonicalSigned(der: Uint8Array): Uint8Array {
 }
 
 /** Order of P-256 (SEC 2 §2.4.2), halved: an s above it has a twin below. */
-const ORDER = p256.Point.Fn.ORDER;
+const ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 
 /** r ‖ s with the lower of the two values of s. @throws {SyntaxError} when s is not below the order */
 export function lowS(raw: Uint8Array): Uint8Array {
@@ -121,7 +120,7 @@ function requireEcdsa(algorithm: Uint8Array): void {
 /** ECDSA P-256 with SHA-256 over `signed.tbs`. False on any malformed signature or key. */
 export function isSignedBy(signed: { tbs: Uint8Array; signature: Uint8Array }, publicKey: Uint8Array): boolean {
   try {
-    return p256.verify(rawSignature(signed.signature), sha256(signed.tbs), publicKey, { prehash: false, lowS: false });
+    return verifyP256(rawSignature(signed.signature), signed.tbs, publicKey);
   } catch {
     return false;
   }

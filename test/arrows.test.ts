@@ -8,8 +8,11 @@ const root = join(import.meta.dirname, '..');
 
 /** Folder → which folders of ours, and which packages and Node modules, it may import. */
 const arrows: Record<string, { folders: readonly string[]; packages: RegExp }> = {
-  // Pure: machines, schemas, hashes and pure cryptography. `sha512.node.ts` is the one native twin of a pure function.
-  actors: { folders: [], packages: /^(xstate|zod|#sha512|@noble\/(curves|hashes)\/.+|@phala\/dcap-qvl\/src\/.+)$/ },
+  // Pure: machines, schemas, hashes and pure cryptography. A `.node.ts` is the native twin of a pure function.
+  actors: {
+    folders: [],
+    packages: /^(xstate|zod|#sha512|#p256|@noble\/(curves|hashes)\/.+|@phala\/dcap-qvl\/src\/.+)$/,
+  },
   client: { folders: ['actors'], packages: /^(zod|eciesjs(\/config)?|@noble\/.+|@hpke\/.+)$/ },
   config: { folders: [], packages: /^(zod|smol-toml|toml-eslint-parser|node:(fs|module|path|url))$/ },
   workers: {
@@ -34,7 +37,7 @@ describe.each(Object.entries(arrows))('%s/', (folder, { folders, packages }) => 
   it.each(sources(folder))('%s imports only what it may', (file) => {
     for (const name of imports(file)) {
       if (!name.startsWith('.')) {
-        if (file === 'actors/sha512.node.ts' && name === 'node:crypto') continue;
+        if (/^actors\/(sha512|p256)\.node\.ts$/.test(file) && name === 'node:crypto') continue;
         expect(name, `${file} imports ${name}`).toMatch(packages);
         continue;
       }
