@@ -384,6 +384,7 @@ export const schema = table({
     commit_steps_max: integer(1, 65_536, 'steps'),
     retry_ms: integer(10, 60_000, 'milliseconds'),
   }),
+  telemetry: table({ otlp_endpoint: text(SERVICE, 'Empty, or an http or https URL without query') }),
 });
 
 type Parsed = z.output<typeof schema>;

@@ -16,6 +16,7 @@ import type { Mempool } from './mempool.ts';
 import type { Opened } from './policing.ts';
 import { batchRecord, envelopeRecord, type Meta, meta } from './records.ts';
 import type { Performer, Runtime } from './runtime.ts';
+import { timed } from './spans.ts';
 import type { Reader, Store } from './store.ts';
 import type { Witnessed } from './witnessed.ts';
 
@@ -134,7 +135,12 @@ export class Cutter {
   #begin(): Promise<number | undefined> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#cutting = this.#cut().then((height) => {
+    const cutting = timed(
+      'cut',
+      () => this.#cut(),
+      (subject) => (subject === undefined ? undefined : { subject }),
+    );
+    this.#cutting = cutting.then((height) => {
       this.#cutting = undefined;
       // A store that can't write says so at once: to look again at once would never let go of the thread.
       if (height === undefined) this.#later();

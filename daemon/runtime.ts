@@ -9,6 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { AnyStateMachine, EventFromLogic } from 'xstate';
 import { begin, type Effect, step as stepMachine } from '../actors/effect.ts';
 import { Fault } from './fault.ts';
+import { timed } from './spans.ts';
 import type { Reader, Store, Transaction } from './store.ts';
 
 /** A machine under the name that is the first part of its ids in the table `machines`. */
@@ -180,7 +181,8 @@ export class Runtime {
     const { subject } = effect;
     const outcome = await this.#persist(effect.kind, () => {
       const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(performer.timeout_ms)]);
-      return performer.perform(subject, signal);
+      const perform = () => performer.perform(subject, signal);
+      return timed(effect.kind, perform, () => ({ subject }));
     });
     await this.#turn(lane, subject);
     const { next, done } = await this.#persist(effect.kind, () => this.#settle(performer, id, subject, outcome));

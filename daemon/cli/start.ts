@@ -10,6 +10,7 @@ import { createLogger } from '../logger.ts';
 import { type Notifier, openNotifier } from '../notify.ts';
 import { ruleFlaws } from '../rules.ts';
 import { createSequencer, type Sequencer } from '../sequencer.ts';
+import { Telemetry } from '../telemetry.ts';
 import { EXIT, VERSION } from './program.ts';
 
 /** Said on standard error, and nothing else is done. */
@@ -59,6 +60,9 @@ export async function start(options: Options): Promise<number> {
   sequencer.events.on('reloaded', () => {
     log.level = sequencer.config.daemon.log_level;
   });
+  const { otlp_endpoint: endpoint } = config.telemetry;
+  const { log_id } = sequencer.keyset;
+  await using _telemetry = endpoint === '' ? undefined : new Telemetry({ endpoint, log_id, version: VERSION, log });
   try {
     await serve({ sequencer, log, notifier, orders, stop, sources, options });
     await sequencer.close();
