@@ -88,7 +88,19 @@ const Downgrade = z
   })
   .describe('Allows again what a rotation by risk took away. The post-quantum algorithms always stay.');
 
-export const ACTS = [RetireEpoch, AllowMeasurement, RevokeMeasurement, SetRedundancy, RiskOverride, Downgrade] as const;
+const AcceptClock = z
+  .strictObject({ type: z.literal('accept_clock'), time_ms: Counter.describe('What the right clock shows now.') })
+  .describe("Says that the host's clock is right, after a step that was held; only while it shows about this time.");
+
+export const ACTS = [
+  RetireEpoch,
+  AllowMeasurement,
+  RevokeMeasurement,
+  SetRedundancy,
+  RiskOverride,
+  Downgrade,
+  AcceptClock,
+] as const;
 
 export type ActType = z.output<(typeof ACTS)[number]>['type'];
 

@@ -55,6 +55,7 @@ export const REPUBLISH_ERRORS = [
   'key_epoch_not_accepted',
   'key_unopenable',
   'key_foreign',
+  'clock_held',
 ] as const;
 export type RepublishError = (typeof REPUBLISH_ERRORS)[number];
 

@@ -36,6 +36,8 @@ export const ENTRY_TYPES = [
   'name_conflict',
   'config_reloaded',
   'config_rejected',
+  'clock_held',
+  'clock_agreed',
 ] as const;
 
 export const FeedEntry = z

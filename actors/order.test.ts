@@ -32,6 +32,7 @@ const SAMPLES: { readonly [Type in ActType]: Extract<Act, { type: Type }> } = {
   set_redundancy: { type: 'set_redundancy', enabled: false, worker: null, enclave: 'b' },
   risk_override: { type: 'risk_override', score: 0, until_ms: NOW_MS },
   downgrade: { type: 'downgrade', algorithms: 7, schemes: ['x-wing', 'ecies'] },
+  accept_clock: { type: 'accept_clock', time_ms: NOW_MS },
 };
 const acts = Object.values(SAMPLES);
 

@@ -139,10 +139,14 @@ export const QuoteWish = z.strictObject({
 });
 export type QuoteWish = z.output<typeof QuoteWish>;
 
+/** What the witness's clock shows. */
+export const TimeWish = z.strictObject({ type: z.literal('time') });
+
 export const Ask = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('orders'), orders: z.array(OrderClaim).min(1).max(ORDERS_MAX) }),
   HeadClaim,
   QuoteWish,
+  TimeWish,
 ]);
 export type Ask = z.output<typeof Ask>;
 
@@ -159,6 +163,7 @@ export const ANSWERS = {
     position: Position,
     unvouched: Counter.nullable().describe('The newest leaf that is a batch whose order was not acknowledged.'),
   }),
+  time: z.strictObject({ ok: z.literal(true), now_ms: Counter }),
   quote: z.strictObject({
     ok: z.literal(true),
     evidence: Attestation.pick({ quote_type: true, quote: true, event_log: true, collateral: true }),

@@ -277,6 +277,8 @@ export const schema = table({
     idle_ping_ms: integer(1000, 600_000, 'milliseconds'),
   }),
   chain: table({ chain_id: chainId() }),
+  // At least twice the time between two marks of the clock.
+  clock: table({ step_max_ms: integer(120_000, 86_400_000, 'milliseconds') }),
   sequencer: table({
     batch_interval_ms: integer(10, 60_000, 'milliseconds'),
     batch_size: integer(1, 10_000, 'envelopes'),

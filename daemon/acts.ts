@@ -1,6 +1,7 @@
 // What this version does when an admin orders it: a handler for each kind of act that a room here can do. `openOrders` is given
 // them; an act without one is refused with `act_not_supported`.
 import { ALGORITHM_BIT } from '../actors/batch.ts';
+import type { Clock } from './clock.ts';
 import { standing } from './epoch.ts';
 import { type ActHandlers, requireOrder } from './orders.ts';
 import { orderRedundancy } from './redundancy.ts';
@@ -14,6 +15,8 @@ import { allowAgain, overrideRisk } from './risk/orders.ts';
  */
 export function actHandlers(modules: {
   redundancy?: { now: () => number } | undefined;
+  /** Whose steps are held until somebody agrees. */
+  clock?: Pick<Clock, 'accept'>;
   onForced: () => void;
   onRisk: () => void;
 }): ActHandlers {
@@ -28,6 +31,10 @@ export function actHandlers(modules: {
         );
         return { ok: true };
       },
+    }),
+
+    ...(modules.clock !== undefined && {
+      accept_clock: (step, ordered) => modules.clock!.accept(step, ordered),
     }),
 
     retire_epoch(step, ordered) {

@@ -13,6 +13,7 @@ import { followRisk } from './assets.ts';
 import { openAttester } from './attestation.ts';
 import type { Attester } from './attester.ts';
 import { Checkpoints } from './checkpoints.ts';
+import { Clock } from './clock.ts';
 import { Cutter } from './cutter.ts';
 import type { Logger } from './embedding.ts';
 import { receiptEpoch } from './epoch.ts';
@@ -47,7 +48,9 @@ import { Wrapping } from './wrapping.ts';
 interface Modules {
   readonly config: Config;
   readonly log: Logger;
+  /** The host's clock, and one that nobody sets. */
   readonly now: () => number;
+  readonly monotonic: () => number;
   readonly fatal: (error: unknown) => void;
   /** See `WatermarkOptions`. */
   readonly accept_missing: boolean;
@@ -61,6 +64,8 @@ interface Modules {
 export class Rooms {
   store!: Store;
   runtime!: Runtime;
+  /** From when it is there, `now` of all others is its. */
+  clock!: Clock;
   epochs!: Epochs;
   wrapping!: Wrapping;
   assets!: Registry;
@@ -81,7 +86,7 @@ export class Rooms {
   checkpoints!: Checkpoints;
   migrations!: Migrations;
   pool!: Pool;
-  readonly #modules: Modules;
+  #modules: Modules;
   readonly #folder: string;
   readonly #onFault: (fault: Fault) => void;
   #source!: KeySource;
@@ -128,12 +133,31 @@ export class Rooms {
     this.#watermark = await openWatermark(this.store, { accept_missing });
     const onFault = (fault: Fault) => (this.risk as Risk | undefined)?.noticed(fault);
     this.runtime = new Runtime({ store: this.store, log, fatal, onFault });
+    this.#openClock();
+  }
+
+  #openClock(): void {
+    const { config, log, now: wall, monotonic, fatal } = this.#modules;
+    const { store, runtime } = this;
+    this.clock = new Clock({
+      ...{ store, runtime, wall, monotonic, log, fatal },
+      step_max_ms: config.clock.step_max_ms,
+      witnessed: config.attestation.witness === 'off' ? undefined : async () => this.witnessed?.time(),
+      onAgreed: () => {
+        this.risk.reassess();
+        this.rotator.wake();
+        void this.names.run();
+      },
+      onFault: this.#onFault,
+    });
+    this.#modules = { ...this.#modules, now: () => this.clock.now() };
   }
 
   /** The keys of epochs, and what is wrapped by them. */
   async #openKeys(): Promise<void> {
     const { config, log, now, fatal } = this.#modules;
-    const { store, runtime, pool } = this;
+    const { store, runtime, pool, clock } = this;
+    const aging = () => clock.aging();
     this.epochs = await openEpochs({
       store,
       runtime,
@@ -151,7 +175,7 @@ export class Rooms {
       epochs,
       pool,
       options: () => config.rotation,
-      now,
+      now: aging,
       log,
       onEmptied: () => this.rotator.wake(),
       fatal,
@@ -160,9 +184,11 @@ export class Rooms {
     this.assets = new Registry({ runtime, store, wraps, now });
     this.assetData = new AssetData({ runtime, store, wraps, epochs, attested: () => this.#isAttested() });
     this.names = new Names({
-      ...{ store, wraps, pool, epochs, now, fatal },
+      ...{ store, wraps, pool, epochs, fatal },
+      now: aging,
+      held: () => clock.held,
       options: () => config.names,
-      accepts: (epoch) => receiptEpoch(store, epoch, now()) !== undefined,
+      accepts: (epoch) => receiptEpoch(store, epoch, aging()) !== undefined,
       onEmptied: () => this.rotator.wake(),
       onFault: this.#onFault,
     });
@@ -199,8 +225,8 @@ export class Rooms {
   }
 
   #openRotation(): void {
-    const { config, now, fatal } = this.#modules;
-    const { runtime, store, epochs } = this;
+    const { config, fatal } = this.#modules;
+    const { runtime, store, epochs, clock } = this;
     this.rotator = new Rotator({
       runtime,
       store,
@@ -209,7 +235,8 @@ export class Rooms {
       derive: (epoch) => this.#newKeys(epoch),
       backlog: (reader, epoch) => this.wrapping.wraps.backlog(reader, epoch),
       options: () => config.rotation,
-      now,
+      now: () => clock.aging(),
+      held: () => clock.held,
       onAnnounced: () => this.sealer.wake(),
       onUnsealed: () => this.sealer.hurry(),
       onExecuted: () => {
@@ -235,12 +262,14 @@ export class Rooms {
 
   #openRisk(): void {
     const { config, log, now, fatal } = this.#modules;
-    const { runtime, store, attester } = this;
+    const { runtime, store, attester, clock } = this;
     this.risk = new Risk({
       runtime,
       store,
       options: () => config.risk,
       now,
+      aging: () => clock.aging(),
+      dwell: () => clock.dwell(),
       attestation: () => attester.newest,
       quote_lifetime_ms: config.attestation.quote_lifetime_s * 1000,
       follow: (step, score, now_ms) => followRisk(step, score, now_ms),
@@ -265,6 +294,7 @@ export class Rooms {
       receiptKey: (epoch) => epochs.signing(epoch).receipt,
       options: () => ({ ...config.mempool, ...config.sequencer, ...config.ordering, ...risk.allowed }),
       now,
+      aging: () => this.clock.aging(),
     });
     this.cutter = new Cutter({
       runtime,
@@ -312,7 +342,8 @@ export class Rooms {
     const { config, now } = this.#modules;
     const { runtime, store, epochs, rotator, risk, sealer } = this;
     const redundancy = config.attestation.redundancy === 'off' ? undefined : { now };
-    const acts = actHandlers({ redundancy, onForced: () => rotator.wake(), onRisk: () => risk.reassess() });
+    const { clock } = this;
+    const acts = actHandlers({ redundancy, clock, onForced: () => rotator.wake(), onRisk: () => risk.reassess() });
     const onExecuted = () => sealer.wake();
     this.orders = await openOrders({ runtime, store, log: epochs.log, config, acts, now, onExecuted });
   }
@@ -373,6 +404,7 @@ export class Rooms {
     sealer.wake();
     rotator.wake();
     this.wrapping.start();
+    this.clock.start();
     await this.names.start();
   }
 
@@ -412,6 +444,7 @@ export class Rooms {
       this.keysetQuote.stop();
       this.pendingQuote.stop();
       this.runtime.stop();
+      await this.clock.stop();
       await this.witnessed?.stop();
       await this.names.stop();
       await this.wrapping.stop();

@@ -11,6 +11,7 @@ import type { CompleteMigrationInput, StartMigrationInput } from '../actors/wish
 import type { Change } from '../config/diff.ts';
 import type { Config, Settings } from '../config/schema.ts';
 import type { AssetData } from './assetdata.ts';
+import type { Clock } from './clock.ts';
 import type { ActiveEpoch, Epochs } from './epochs.ts';
 import type { Admission } from './intake.ts';
 import type { MigrationOutcome, Migrations } from './migration.ts';
@@ -44,6 +45,8 @@ export interface SequencerOptions {
   readonly log?: Logger;
   /** Wall clock in ms; the host's. */
   readonly now?: () => number;
+  /** In ms, set by nobody; steps of `now` are told by it. The process's own where neither is given. */
+  readonly monotonic?: () => number;
   /**
    * Told of a broken invariant: the process must end, and the next start replays the outbox. Where left out, the error is
    * thrown where nothing catches it.
@@ -146,6 +149,8 @@ export interface Sequencer extends AsyncDisposable {
   status(): Status;
   /** The clock that it goes by, in ms. */
   now(): number;
+  /** What is believed of the host's clock. */
+  readonly clock: Clock;
   ready(): Ready;
   /** Ends admission; what is on its way goes on. */
   drain(): void;

@@ -113,6 +113,10 @@ export const FAULTS = {
     'It runs on a copy from earlier: restore its newest; or, when that is lost, start this daemon once with --accept-new-witness.',
   ],
   token_invalid: [(d) => `The token file${at(d)} holds no token: ${d.reason}.`, 'Mend it or take it away.'],
+  clock_held: [
+    () => "The host's clock was set, and nobody who may has agreed: no record of a name is signed.",
+    'Set it right; or have an admin sign that it is right: aegisd admin sign with the act accept_clock.',
+  ],
   listen_failed: [
     (d) => `Cannot listen on ${d.address}: ${d.reason ?? 'the address is in use'}.`,
     'Free the address, or choose another with api.listen or api.socket.',

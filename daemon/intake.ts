@@ -49,6 +49,7 @@ export class Intake {
   readonly #receiptKey: (epoch: number) => KeyObject;
   readonly #options: () => IntakeOptions;
   readonly #now: () => number;
+  readonly #aging: () => number;
   #draining = false;
 
   constructor(modules: {
@@ -60,6 +61,8 @@ export class Intake {
     receiptKey: (epoch: number) => KeyObject;
     options: () => IntakeOptions;
     now: () => number;
+    /** What the end of a grace goes by; `now` where left out. */
+    aging?: () => number;
   }) {
     this.#runtime = modules.runtime;
     this.#store = modules.store;
@@ -68,6 +71,7 @@ export class Intake {
     this.#receiptKey = modules.receiptKey;
     this.#options = modules.options;
     this.#now = modules.now;
+    this.#aging = modules.aging ?? modules.now;
   }
 
   /** From now on nothing is admitted. */
@@ -100,7 +104,7 @@ export class Intake {
       if (!schemes.includes(envelope.scheme)) return { ok: false, code: 'scheme_not_accepted', schemes: [...schemes] };
       const at_ms = this.#now();
       // In the step: once the epoch is closed, its barrier says that nothing of it comes any more.
-      const epoch = receiptEpoch(step, envelope.epoch, at_ms);
+      const epoch = receiptEpoch(step, envelope.epoch, this.#aging());
       if (epoch === undefined) return notAccepted(step);
       const { count, next_sequence } = meta(step, 'mempool');
       if (count >= capacity) return { ok: false, code: 'mempool_full', retry_after_s };

@@ -78,6 +78,8 @@ export interface NamesModules {
   readonly accepts: (epoch: number) => boolean;
   readonly onEmptied: (epoch: number) => void;
   readonly now: () => number;
+  /** Whether nothing is signed, since the clock is held. */
+  readonly held?: () => boolean;
   readonly onFault: (error: Fault) => void;
   readonly fatal: (error: unknown) => void;
   /** The one of `names.router` where left out. */
@@ -113,8 +115,8 @@ export class Names {
         return { interval_ms: interval_s * 1_000, lifetime_ms: lifetime_s * 1_000, read_back_every };
       },
     });
-    const { onFault, fatal } = modules;
-    this.#rounds = new Rounds({ store, now, onFault, fatal, pass: (name, signal) => cycle.pass(name, signal) });
+    const { onFault, fatal, held } = modules;
+    this.#rounds = new Rounds({ store, now, held, onFault, fatal, pass: (name, signal) => cycle.pass(name, signal) });
   }
 
   /** Whether a router is configured. */
@@ -256,12 +258,13 @@ export class Names {
 
   /** The worker protocol, for a backend that keeps its own schedule. @throws {Fault} */
   republish(entries: readonly unknown[]): Promise<RepublishResult[]> {
-    const { accepts, store, options, now } = this.#modules;
+    const { accepts, store, options, held, now } = this.#modules;
     return republish(
       {
         threads: this.threads,
         isEnrolled: (name) => store.get('names', name) !== undefined,
         accepts: (epoch) => accepts(epoch),
+        held: () => held?.() === true,
         lifetime_ms: options().lifetime_s * 1_000,
         now,
       },

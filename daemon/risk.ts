@@ -23,6 +23,9 @@ interface Modules {
   readonly store: Store;
   readonly options: () => RiskOptions;
   readonly now: () => number;
+  /** See `RiskRoom`. */
+  readonly aging?: () => number;
+  readonly dwell?: () => number;
   /** The newest evidence that verified. */
   readonly attestation: () => Attestation | undefined;
   readonly quote_lifetime_ms: number;

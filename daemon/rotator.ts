@@ -47,7 +47,10 @@ interface Modules {
   readonly derive: (epoch: number) => Promise<EpochKeys>;
   readonly backlog: Backlog;
   readonly options: () => RotationOptions;
+  /** Stands still while the clock is held. */
   readonly now: () => number;
+  /** Whether nothing retires, since the clock is held. */
+  readonly held?: () => boolean;
   /** The log has grown by a keyset. */
   readonly onAnnounced: () => void;
   /** Only a seal is missing. */
@@ -230,7 +233,8 @@ export class Rotator {
   }
 
   async #retire(): Promise<void> {
-    const { runtime, store, epochs, backlog, now } = this.#modules;
+    const { runtime, store, epochs, backlog, now, held } = this.#modules;
+    if (held?.() === true) return;
     for (const epoch of inGrace(store)) {
       if (isOver(store, epoch, now())) {
         await runtime.commit((step) => {

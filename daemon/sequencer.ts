@@ -15,6 +15,7 @@ import { firstIssue } from './api/input.ts';
 import { Rooms } from './assembly.ts';
 import type { AssetData } from './assetdata.ts';
 import { batchFile, recentBatches } from './batches.ts';
+import type { Clock } from './clock.ts';
 import type { Sequencer, SequencerEvents, SequencerOptions, Submission } from './embedding.ts';
 import type { ActiveEpoch, Epochs } from './epochs.ts';
 import { createLogger } from './logger.ts';
@@ -80,7 +81,9 @@ class Assembled implements Sequencer {
 
   constructor(options: SequencerOptions) {
     const config = options.config ?? configOf(options.settings);
-    this.#now = options.now ?? Date.now;
+    const host = options.now ?? Date.now;
+    // As long as no room is open, nothing has agreed to anything.
+    this.#now = () => (this.#rooms.clock as Clock | undefined)?.now() ?? host();
     this.settings = new SettingsRoom({
       config,
       load: options.load ?? (() => (options.config === undefined ? configOf(options.settings) : config)),
@@ -95,7 +98,9 @@ class Assembled implements Sequencer {
     this.#rooms = new Rooms({
       config: this.config,
       log: options.log ?? createLogger(this.config.daemon.log_level),
-      now: this.#now,
+      now: host,
+      // Whoever gives a clock means it.
+      monotonic: options.monotonic ?? options.now ?? (() => performance.now()),
       fatal: options.fatal ?? rethrow,
       accept_missing: options.accept_missing_watermark ?? false,
       accept_new_witness: options.accept_new_witness ?? false,
@@ -229,6 +234,10 @@ class Assembled implements Sequencer {
     return this.#now();
   }
 
+  get clock(): Clock {
+    return this.#rooms.clock;
+  }
+
   status(): Status {
     return status(this.#view());
   }
@@ -248,6 +257,7 @@ class Assembled implements Sequencer {
       draining: this.#rooms.intake.draining,
       attestation: this.#rooms.attester.newest,
       witness: this.#rooms.witnessed?.state,
+      clock: this.clock.state,
       attesting: this.#rooms.attester.state,
       risk: this.risk,
       now_ms: this.#now(),

@@ -1,10 +1,12 @@
 // What the daemon says of itself: `/sequencer/status` under the names that dashboards of the upstream know, with ours
 // beside, and `/ready` with reasons. Plain functions over what the rooms expose.
 import { z } from 'zod';
+import { HOLD_CAUSES } from '../actors/clock.ts';
 import { type Attestation, identityOf, PROVIDERS } from '../actors/quote.ts';
 import { THRESHOLDS } from '../actors/recommendation.ts';
 import { type Config, REQUIRES } from '../config/schema.ts';
 import { type AttesterState, ROLES } from './attester.ts';
+import type { ClockState } from './clock.ts';
 import type { ActiveEpoch } from './epochs.ts';
 import { meta, pendingRotation } from './records.ts';
 import type { Risk } from './risk.ts';
@@ -25,6 +27,7 @@ export interface View {
   readonly attesting: AttesterState;
   /** Undefined where `attestation.witness` is off. */
   readonly witness: WitnessState | undefined;
+  readonly clock: ClockState;
   readonly risk: Risk;
   readonly now_ms: number;
 }
@@ -84,6 +87,11 @@ export const Status = z
     }),
     log: z.strictObject({ log_id: z.string(), size: z.int(), sealed: z.int() }),
     epoch: z.strictObject({ active: z.int(), keyset_digest: z.string() }),
+    clock: z.strictObject({
+      held: z.boolean().describe('The clock was set: expiry, decay and names wait until somebody agrees.'),
+      cause: z.enum(HOLD_CAUSES).nullable().describe('`step`: while the daemon ran. `start`: while it did not.'),
+      apart_ms: z.int().describe('How far the clock is ahead of the agreed time; negative when behind.'),
+    }),
     store: z.strictObject({ writable: z.boolean(), reason: z.string().nullable(), free_bytes: z.number().nullable() }),
     faults: z.array(z.strictObject({ effect: z.string(), message: z.string(), tries: z.int() })),
     settings: z.strictObject({
@@ -105,6 +113,7 @@ export const READY_REASONS = [
   'effects_failing',
   'witness_missing',
   'witness_conflict',
+  'clock_held',
 ] as const;
 
 export const Ready = z
@@ -176,6 +185,7 @@ export function status(view: View): Status {
     },
     log: { log_id: epoch.log.log_id, size: log.size, sealed: log.sealed },
     epoch: { active: epoch.keys.epoch, keyset_digest: epoch.keyset.digest },
+    clock: view.clock,
     store: { writable, reason: reason ?? null, free_bytes: Number.isFinite(free_bytes) ? free_bytes : null },
     faults: Object.entries(view.runtime.faults).map(([effect, fault]) => ({ effect, ...fault })),
     settings: { ...view.settings, waiting: [...view.settings.waiting] },
@@ -195,6 +205,7 @@ export function ready(view: View): Ready {
   const { witness } = view;
   if (witness?.state === 'conflict') reasons.push('witness_conflict');
   else if (witness?.mode === 'required' && witness.state !== 'working') reasons.push('witness_missing');
+  if (view.clock.held) reasons.push('clock_held');
   const { platforms } = view.attesting;
   const silent = platforms.filter(({ state }) => state === 'failing');
   return {

@@ -15,7 +15,7 @@ import { enveloped, journaled, quiet } from '../test/house.ts';
 import { type ChildWitness, startWitness } from './demo/child.ts';
 import { FAULTS } from './fault.ts';
 import { logRoot } from './log.ts';
-import { createSequencer, type Sequencer } from './sequencer.ts';
+import { createSequencer, type Sequencer, type SequencerOptions } from './sequencer.ts';
 import { openSimulator } from './tee/simulator.ts';
 import type { WitnessStatus } from './witness/api.ts';
 import { serveWitness } from './witness/api.ts';
@@ -55,7 +55,10 @@ const portOf = ({ url }: { url: string }) => url.slice('http://'.length);
 async function sequencer(
   url: string,
   attestation: Settings['attestation'] = {},
-  { name = 'primary', ...options }: { name?: string; accept_new_witness?: boolean } = {},
+  {
+    name = 'primary',
+    ...options
+  }: { name?: string } & Pick<SequencerOptions, 'accept_new_witness' | 'now' | 'monotonic'> = {},
 ): Promise<Sequencer> {
   const { config } = loadConfig({
     settings: {
@@ -207,6 +210,28 @@ describe('a witness', { timeout: 240_000 }, () => {
     // The batches that it missed are in the log that it follows, and covered by seals that say so.
     const whole = await sealed(made, await cut(made));
     expect([freshnessOf(whole), judge(whole, { freshness_min: 1 }).ok]).toEqual([1, true]);
+  });
+
+  it("agrees to the host's clock where its own shows the same, and to no other", async () => {
+    const child = await witness();
+    const [clock, day_ms] = [{ set_ms: 0, slept_ms: 0 }, 86_400_000];
+    const made = await sequencer(child.url, undefined, {
+      now: () => Date.now() + clock.set_ms,
+      monotonic: () => performance.now() - clock.slept_ms,
+    });
+    await became(made, 'working');
+    clock.set_ms = day_ms;
+    await made.clock.look();
+    expect(made.ready().reasons).toContain('clock_held');
+    clock.set_ms = 0;
+    await made.clock.look();
+    await journaled(made, 'clock_agreed', ({ by }) => by === 'host');
+
+    // The machine slept: the host's clock is right, and the one that nobody sets is not.
+    clock.slept_ms = day_ms;
+    await journaled(made, 'clock_held', ({ apart_ms }) => (apart_ms as number) > day_ms / 2);
+    await journaled(made, 'clock_agreed', ({ by }) => by === 'witness');
+    expect(made.clock.held).toBe(false);
   });
 
   it('that comes to a log that is there already follows it from its beginning', async () => {

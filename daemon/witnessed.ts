@@ -215,6 +215,19 @@ export class Witnessed {
     });
   }
 
+  /** What its clock shows; undefined where it isn't reached, or of a version that doesn't say. */
+  async time(): Promise<number | undefined> {
+    if (this.#line === undefined) return undefined;
+    try {
+      const answer = await this.#ask({ type: 'time' });
+      return answer.ok ? answer.now_ms : undefined;
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error;
+      if (!this.#stop.signal.aborted) this.#modules.onFault(error);
+      return undefined;
+    }
+  }
+
   /** Part of the step that promises a head: from now on a witness that stands below it was put back. */
   note(step: Step, size: number): void {
     const record = witnessRecord(step);

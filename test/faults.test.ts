@@ -88,6 +88,7 @@ const PROVOKED: Record<FaultCode, Provoked> = {
   witness_conflict: { inside: 'daemon/witnessed.test.ts' },
   witness_changed: { inside: 'daemon/witnessed.test.ts' },
   witness_rolled_back: { inside: 'daemon/witnessed.test.ts' },
+  clock_held: { inside: 'daemon/clock.test.ts' },
   token_invalid: {
     ends: (state) => writeFileSync(join(state, 'admin.token'), ''),
     says: /^The token file at .+admin\.token holds no token/,

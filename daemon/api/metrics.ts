@@ -216,6 +216,12 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   gauge('witness_size_leaves', 'Leaves of the largest sealed head that the witness acknowledged.', () => {
     return sequencer.status().attestation.witness?.size ?? 0;
   });
+  gauge('clock_held', '1 while the host has set its clock: expiry, decay and names wait until somebody agrees.', () => {
+    return Number(sequencer.clock.held);
+  });
+  gauge('clock_apart_seconds', "How far the host's clock is ahead of the agreed time; negative when behind.", () => {
+    return sequencer.clock.state.apart_ms / 1000;
+  });
   gauge('wraps_stuck', 'Wrapped secrets that did not open when they were last to move.', () => {
     return sequencer.wrapping.sweep.state().stuck;
   });

@@ -108,6 +108,12 @@ const LINES: Readonly<Record<string, (data: unknown) => string | undefined>> = {
     z.object({ issues: z.int() }),
     ({ issues }) => `settings   refused for ${issues} mistakes; the old ones hold`,
   ),
+  clock_held: line(
+    z.object({ cause: z.string(), apart_ms: z.number() }),
+    ({ cause, apart_ms }) =>
+      `clock      ${apart_ms / 1000} s apart at a ${cause}: expiry, decay and names wait until somebody agrees`,
+  ),
+  clock_agreed: line(z.object({ by: z.string() }), ({ by }) => `clock      believed again, by the ${by}`),
   rotation_executed: line(
     z.object({ from_epoch: z.int().nullable(), to_epoch: z.int(), reason: z.string() }),
     ({ from_epoch, to_epoch, reason }) =>

@@ -17,6 +17,7 @@ interface Modules {
   readonly isEnrolled: (name: string) => boolean;
   /** Whether what is encrypted to this epoch is still taken. */
   readonly accepts: (epoch: number) => boolean;
+  readonly held: () => boolean;
   readonly lifetime_ms: number;
   readonly now: () => number;
 }
@@ -31,7 +32,7 @@ export function republish(modules: Modules, inputs: readonly unknown[]): Promise
 }
 
 async function sign(
-  { threads, isEnrolled, accepts, lifetime_ms, now }: Modules,
+  { threads, isEnrolled, accepts, held, lifetime_ms, now }: Modules,
   input: unknown,
 ): Promise<RepublishResult> {
   const parsed = RepublishEntry.safeParse(input);
@@ -39,6 +40,7 @@ async function sign(
   const { ipnsName, encryptedIpnsKey, keyEpoch: epoch, latestCid, sequenceNumber } = parsed.data;
   if (isEnrolled(ipnsName)) return refused(ipnsName, 'name_enrolled');
   if (!accepts(epoch)) return refused(ipnsName, 'key_epoch_not_accepted');
+  if (held()) return refused(ipnsName, 'clock_held');
   const sequence = BigInt(sequenceNumber) + 1n;
   const signed = await threads.extend.add({
     name: ipnsName,

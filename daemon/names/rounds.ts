@@ -9,6 +9,8 @@ interface Modules {
   readonly store: Store;
   readonly pass: (name: string, signal: AbortSignal) => Promise<void>;
   readonly now: () => number;
+  /** Whether everything waits, since the clock is held; whoever ends that asks for a look. */
+  readonly held?: (() => boolean) | undefined;
   readonly onFault: (error: Fault) => void;
   readonly fatal: (error: unknown) => void;
 }
@@ -64,17 +66,17 @@ export class Rounds {
   }
 
   async #go(): Promise<void> {
-    const { store, now, fatal } = this.#modules;
+    const { store, now, held, fatal } = this.#modules;
     const { signal } = this.#stop;
     const skip = (name: string) => this.#ways.has(name) || this.#failed.has(name);
     try {
       while (!signal.aborted) {
         this.#again = false;
-        const page = dueNames(store, now(), skip, PAGE);
+        const page = held?.() === true ? [] : dueNames(store, now(), skip, PAGE);
         if (page.length === 0 && this.#ways.size === 0) break;
         for (const name of page) {
           await this.#until(() => this.#ways.size < WAYS_MAX);
-          if (signal.aborted) break;
+          if (signal.aborted || held?.() === true) break;
           this.#begin(name);
         }
         // Each look costs reads: the next is worth it when more are known to wait, or half of these are done.

@@ -3,6 +3,7 @@
 import { fromBase64 } from '../../actors/encoding.ts';
 import type { ExamineOutcome, ExamineRow, ExtendOutcome, ExtendRow, NamesKey } from '../../workers/name.ts';
 import type { Pool } from '../../workers/pool.ts';
+import { Fault } from '../fault.ts';
 import { runJob } from '../job.ts';
 import type { WrapKeys } from '../wraps.ts';
 import { Chunks } from './limit.ts';
@@ -12,6 +13,8 @@ const ROWS_MAX = 16;
 
 interface Modules {
   readonly pool: Pool;
+  /** Whether nothing is signed, since the clock is held. */
+  readonly held?: () => boolean;
   readonly epochs: { readonly active: { readonly keys: WrapKeys }; keysOf(epoch: number): WrapKeys | undefined };
 }
 
@@ -19,13 +22,15 @@ export class NameThreads {
   readonly extend: Chunks<ExtendRow, ExtendOutcome>;
   readonly examine: Chunks<ExamineRow, ExamineOutcome>;
 
-  constructor({ pool, epochs }: Modules) {
+  constructor({ pool, epochs, held }: Modules) {
     const keysOf = (wanted: Iterable<number>): NamesKey[] =>
       [...new Set(wanted)].flatMap((epoch) => {
         const keys = epochs.keysOf(epoch);
         return keys === undefined ? [] : [{ epoch, names: keys.names }];
       });
-    this.extend = new Chunks(ROWS_MAX, (rows) => {
+    this.extend = new Chunks(ROWS_MAX, async (rows) => {
+      // The last door before a key: whatever asked before the clock was held is asked again.
+      if (held?.() === true) throw new Fault({ code: 'clock_held' });
       const { epoch, public: published } = epochs.active.keys;
       if (published.names === null) throw new Error('an epoch has a names key');
       const to = { epoch, point: fromBase64(published.names) };

@@ -31,7 +31,12 @@ interface Modules {
   readonly runtime: Runtime;
   readonly store: Store;
   readonly options: () => RiskOptions;
+  /** The time of day, for what is reported. */
   readonly now: () => number;
+  /** What decay and overrides go by: stands still while the clock is held; `now` where left out. */
+  readonly aging?: () => number;
+  /** What rises and falls wait by: goes on through a hold, so that setting the clock puts off no rotation. */
+  readonly dwell?: () => number;
   /** Something may have changed in what is recommended or allowed: durable. */
   readonly onChange: () => void;
   /** In the step of an assessment: the score that holds from then on. */
@@ -70,6 +75,10 @@ export class RiskRoom {
   #record: RiskRecord;
   #assessed: Assessed;
   #assessed_ms: number;
+  /** The newest time that rises and falls were held against: never goes back. */
+  #dwelt_ms: number;
+  readonly #aging: () => number;
+  readonly #dwell: () => number;
   #turn: Promise<unknown> = Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
@@ -79,8 +88,11 @@ export class RiskRoom {
     this.#modules = modules;
     const kept = store.range('indicators', { limit: 100_000 });
     this.#threats = new Map([...kept].map(([id, threat]) => [id, threat as Threat]));
-    this.#record = riskRecord(store) ?? beginning(now());
-    this.#assessed_ms = Math.max(now(), this.#record.at_ms);
+    this.#aging = modules.aging ?? now;
+    this.#dwell = modules.dwell ?? now;
+    this.#record = riskRecord(store) ?? beginning(this.#aging());
+    this.#assessed_ms = Math.max(this.#aging(), this.#record.at_ms);
+    this.#dwelt_ms = this.#assessed_ms;
     this.#assessed = assess(this.#counted(this.#threats), circumstances(options(), this.#assessed_ms));
   }
 
@@ -190,12 +202,13 @@ export class RiskRoom {
   }
 
   async #apply(cause: string, wanted: Changes): Promise<Reported[]> {
-    const { runtime, options, now } = this.#modules;
+    const { runtime, options } = this.#modules;
     const known = this.#threats;
     const changed = wanted.filter(({ outcome }) => outcome !== 'unchanged');
     const threats = new Map(known);
     for (const { id, threat } of changed) threat === null ? threats.delete(id) : threats.set(id, threat);
-    const at = circumstances(options(), Math.max(now(), this.#assessed_ms));
+    const at = circumstances(options(), Math.max(this.#aging(), this.#assessed_ms));
+    this.#dwelt_ms = Math.max(this.#dwell(), at.now_ms, this.#dwelt_ms);
     const crowded = new Set(crowdedOut(threats, options().indicators_max, at));
     for (const id of crowded) threats.delete(id);
     const assessed = assess(this.#counted(threats), at);
@@ -227,7 +240,7 @@ export class RiskRoom {
     const before = riskRecord(step) ?? beginning(at.now_ms);
     const override = before.override !== null && at.now_ms < before.override.until_ms ? before.override : null;
     const score = override?.score ?? assessed.score;
-    const stance = advance(before.stance, score, at.now_ms, {
+    const stance = advance(before.stance, score, this.#dwelt_ms, {
       margin: options.hysteresis,
       rise_ms: options.rise_s * 1000,
       fall_ms: options.fall_s * 1000,
@@ -286,11 +299,11 @@ export class RiskRoom {
   #later(): void {
     clearTimeout(this.#timer);
     if (this.#stopped) return;
-    const { options, now, onFault, fatal } = this.#modules;
+    const { options, onFault, fatal } = this.#modules;
     const { assess_interval_s, rise_s, fall_s, hysteresis: margin } = options();
     const due_ms = nextChange(this.#record.stance, { margin, rise_ms: rise_s * 1000, fall_ms: fall_s * 1000 });
     const interval_ms = assess_interval_s * 1000;
-    const wait_ms = due_ms === undefined ? interval_ms : Math.min(interval_ms, Math.max(10, due_ms - now()));
+    const wait_ms = due_ms === undefined ? interval_ms : Math.min(interval_ms, Math.max(10, due_ms - this.#dwell()));
     this.#timer = setTimeout(() => {
       this.assess().catch((error: unknown) => (error instanceof Fault ? onFault(error) : fatal(error)));
     }, wait_ms).unref();

@@ -188,6 +188,7 @@ export class Witness {
 
   async #reply(ask: Ask): Promise<Answer<Ask['type']> | WitnessRefusal> {
     try {
+      if (ask.type === 'time') return { ok: true, now_ms: Math.round(this.#modules.now()) };
       if (ask.type === 'orders') return this.#orders(await this.book.acknowledgeOrders(ask.orders));
       const answer = ask.type === 'head' ? await this.#head(ask) : await this.#quote(ask);
       return answer.ok ? answer : this.#refused(answer);
