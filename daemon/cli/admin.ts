@@ -11,10 +11,10 @@ import { ML_DSA_SIGNATURE_BYTES } from '../../actors/seal.ts';
 import { fieldPath, parseStrict } from '../../client/json.ts';
 import { openssl } from '../../workers/engine.ts';
 import { makeKeyFile, readKeyFile } from './adminkey.ts';
-import { connect, RequestError } from './connection.ts';
+import { type Outcome, reporting } from './asking.ts';
+import { connect } from './connection.ts';
 import { printable } from './entry.ts';
-import { readDocument, readText, reportUsage, UsageError } from './file.ts';
-import { EXIT } from './program.ts';
+import { readDocument, readText, UsageError } from './file.ts';
 
 interface Where {
   readonly config?: string;
@@ -50,7 +50,7 @@ export async function keygen({ out, json }: { out: string; json?: boolean }): Pr
       '[admin]',
       `keys = ["${public_key}"]`,
     ];
-    print(json === true ? JSON.stringify({ file: out, admin, public_key }) : said.join('\n'));
+    return { answer: { file: out, admin, public_key }, lines: said };
   });
 }
 
@@ -58,7 +58,8 @@ export async function digest(options: Wish & { publicKey: string }): Promise<num
   return reporting(true, async () => {
     const public_key = checked(AdminKey, text(options.publicKey), '--public-key');
     const unsigned = await order(options, adminId(fromBase64(public_key)));
-    print(JSON.stringify({ unsigned, public_key, digest: hex(digestOf(unsigned)), context: ORDER_CONTEXT }));
+    const answer = { unsigned, public_key, digest: hex(digestOf(unsigned)), context: ORDER_CONTEXT };
+    return { answer, lines: [] };
   });
 }
 
@@ -67,7 +68,7 @@ export async function sign(options: Partial<Wish> & { key: string; act: string; 
     const { key, admin } = readKeyFile(options.key);
     const unsigned = await order(options, admin);
     const signature = openssl.ml_dsa_87.sign(key, digestOf(unsigned), utf8(ORDER_CONTEXT));
-    conclude({ ...unsigned, signature: signature.toBase64() });
+    return concluded({ ...unsigned, signature: signature.toBase64() });
   });
 }
 
@@ -85,7 +86,7 @@ export async function attach(file: string, { signature }: { signature: string })
     if (!verify(fromBase64(public_key), made, utf8(ORDER_CONTEXT), fromBase64(given))) {
       throw new UsageError('--signature', '', `does not verify: sign the 64 bytes of digest, context ${ORDER_CONTEXT}`);
     }
-    conclude({ ...unsigned, signature: given });
+    return concluded({ ...unsigned, signature: given });
   });
 }
 
@@ -98,7 +99,7 @@ export async function submit(
     const token = tokenFile === undefined ? {} : { token: text(`@${tokenFile}`) };
     const executed = await connect({ ...where, ...token }).post('/admin/orders', signed, ExecutedOrder);
     const { leaf_index, order: done } = executed;
-    print(json === true ? JSON.stringify(executed) : `executed  ${actText(done.act)}: entry ${leaf_index} of the log`);
+    return { answer: executed, lines: [`executed  ${actText(done.act)}: entry ${leaf_index} of the log`] };
   });
 }
 
@@ -144,28 +145,11 @@ function checked<T>(schema: z.ZodType<T>, value: unknown, where: string): T {
 const actText = ({ type, ...rest }: Act): string => printable(`${type} ${canonicalJson(rest)}`);
 
 /** What was signed in words, then the order. */
-function conclude(signed: Order): void {
+function concluded(signed: Order): Outcome {
   const { act, log_id, not_after_ms, admin } = signed;
   note(`signed      ${actText(act)}`);
   note(`for         log ${log_id}, until ${timestamp(not_after_ms)}, by admin ${admin}`);
-  print(JSON.stringify(signed));
+  return { answer: signed, lines: [JSON.stringify(signed)] };
 }
 
-const print = (line: string) => void process.stdout.write(`${line}\n`);
 const note = (line: string) => void process.stderr.write(`${line}\n`);
-
-/** @returns the exit code */
-async function reporting(json: boolean | undefined, act: () => Promise<void>): Promise<number> {
-  try {
-    await act();
-    return EXIT.ok;
-  } catch (error) {
-    if (error instanceof UsageError) {
-      reportUsage(error, json ?? false);
-      return EXIT.usage;
-    }
-    if (!(error instanceof RequestError)) throw error;
-    note(error.message);
-    return EXIT.refused;
-  }
-}

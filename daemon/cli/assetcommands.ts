@@ -2,19 +2,15 @@
 import { type Command, Option } from 'commander';
 import { ASSET_TYPES } from '../../actors/asset.ts';
 import { ASSET_STATES } from '../../actors/protection.ts';
-import { daemonUrl, integer } from './argument.ts';
+import { integer } from './argument.ts';
+import { addGroup } from './group.ts';
 
 export function addAssets(program: Command, done: (code: number) => void): void {
-  const assets = program.command('assets').description('registered assets: their policies, and data under their keys');
-  assets.exitOverride().showHelpAfterError();
-  const command = (name: string, description: string) =>
-    assets
-      .command(name)
-      .description(description)
-      .option('-c, --config <file>', 'settings that differ from the embedded sequencer.toml')
-      .option('--url <url>', 'ask over TCP instead of the unix socket', daemonUrl)
-      .option('--token-file <file>', 'with --url: the file with the token of a role that may')
-      .option('--json', 'print one JSON document');
+  const command = addGroup(program, {
+    name: 'assets',
+    description: 'registered assets: their policies, and data under their keys',
+    who: 'a role that may',
+  });
   const load = () => import('./assets.ts');
 
   command('register', 'put an asset under a policy')

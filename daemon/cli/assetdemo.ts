@@ -2,9 +2,8 @@
 // an approve; the risk rises and the same transfer is refused; it falls, and the transfer passes again; a file of 100 MB is
 // encrypted and decrypted; and every batch is verified by a fresh process. Exit 0 only if all of it held.
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import { encodeFunctionData, parseAbi } from 'viem';
@@ -16,14 +15,10 @@ import type { Keyset } from '../../actors/keyset.ts';
 import { encryptEnvelope } from '../../client/seal.ts';
 import { Shown } from '../api/assets.ts';
 import { run, startDaemon } from '../demo/child.ts';
-import { type Connection, connect, RequestError } from './connection.ts';
+import { type SceneOptions, stage } from '../demo/scene.ts';
+import { type Connection, connect, type RequestError } from './connection.ts';
 import { attestedKeyset } from './keyset.ts';
 import { EXIT } from './program.ts';
-
-interface Options {
-  keep?: string;
-  json?: boolean;
-}
 
 const TOKEN = '0x72fc1db108e68afbfe8c251829cefeeff109b7d4';
 /** Above what a calm daemon scores, so that the demo's own threat is what protects. */
@@ -37,17 +32,13 @@ const ABI = parseAbi([
   'function approve(address spender, uint256 amount)',
 ]);
 
-export async function assetDemo(options: Options): Promise<number> {
-  const say = (line: string) => options.json !== true && process.stdout.write(`${line}\n`);
-  const folder = resolve(options.keep ?? (await mkdtemp(join(tmpdir(), 'aegis-demo-'))));
-  await mkdir(folder, { recursive: true });
-  const state_dir = await mkdtemp(join(tmpdir(), 'aegis-'));
-  const held: Record<string, boolean> = {};
-  const check = (name: string, holds: boolean, line: string) => {
-    held[name] = holds;
-    say(`${line.padEnd(78)} ${holds ? 'as it should' : 'NOT as it should'}`);
-  };
-  try {
+export function assetDemo(options: SceneOptions): Promise<number> {
+  return stage(options, async ({ folder, state_dir, say }) => {
+    const held: Record<string, boolean> = {};
+    const check = (name: string, holds: boolean, line: string) => {
+      held[name] = holds;
+      say(`${line.padEnd(78)} ${holds ? 'as it should' : 'NOT as it should'}`);
+    };
     const daemon = await startDaemon(state_dir, join(folder, 'daemon.log'));
     say(`daemon    ${daemon.url}, log ${daemon.log_id.slice(0, 18)}…, SIMULATED platform`);
     let files: string[];
@@ -67,14 +58,7 @@ export async function assetDemo(options: Options): Promise<number> {
     if (options.json === true) process.stdout.write(`${JSON.stringify({ held, all })}\n`);
     say(`\n${all ? 'All of it held' : 'NOT all of it held'}: ${Object.keys(held).length} checks.`);
     return all ? EXIT.ok : EXIT.refused;
-  } catch (error) {
-    if (!(error instanceof RequestError)) throw error;
-    process.stderr.write(`demo: ${error.message}\n`);
-    return EXIT.refused;
-  } finally {
-    await rm(state_dir, { recursive: true, force: true });
-    if (options.keep === undefined) await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 type Check = (name: string, holds: boolean, line: string) => void;

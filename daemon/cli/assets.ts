@@ -1,22 +1,14 @@
 // `aegisd assets …`: the registry of a running daemon, and its data keys, for the operator. What is decrypted or encrypted goes
 // to a new file or to standard output; a stream that breaks leaves no file, because half of one could pass for a whole.
-import { createReadStream, createWriteStream, readFileSync, unlinkSync } from 'node:fs';
+import { createReadStream, createWriteStream, unlinkSync } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { z } from 'zod';
 import { Rewrapped } from '../api/assetdata.ts';
 import { Listed, Removed, Shown } from '../api/assets.ts';
-import { type Connection, connect, RequestError } from './connection.ts';
-import { printable } from './entry.ts';
-import { readDocument, reportUsage, UsageError } from './file.ts';
-import { EXIT } from './program.ts';
-
-export interface Common {
-  readonly config?: string;
-  readonly url?: string;
-  readonly tokenFile?: string;
-  readonly json?: boolean;
-}
+import { ask, askFor, type Common } from './asking.ts';
+import { RequestError } from './connection.ts';
+import { readDocument, UsageError } from './file.ts';
 
 /** Of a registration with 128 functions. */
 const FILE_BYTES_MAX = 1024 * 1024;
@@ -24,13 +16,13 @@ const FILE_BYTES_MAX = 1024 * 1024;
 const pathOf = (id: string, rest = '') => `/assets/${encodeURIComponent(id)}${rest}`;
 
 export const register = (file: string, options: Common): Promise<number> =>
-  ask(options, Shown, (daemon) => daemon.post('/assets/register', readDocument(file, FILE_BYTES_MAX)), describe);
+  askFor(options, Shown, (daemon) => daemon.post('/assets/register', readDocument(file, FILE_BYTES_MAX)), describe);
 
 export const show = (id: string, options: Common): Promise<number> =>
-  ask(options, Shown, (daemon) => daemon.get(`/assets/protection/${encodeURIComponent(id)}`), describe);
+  askFor(options, Shown, (daemon) => daemon.get(`/assets/protection/${encodeURIComponent(id)}`), describe);
 
 export const policy = (id: string, file: string, options: Common): Promise<number> =>
-  ask(
+  askFor(
     options,
     Shown,
     (daemon) => daemon.ask('PATCH', pathOf(id, '/policy'), readDocument(file, FILE_BYTES_MAX)),
@@ -38,7 +30,7 @@ export const policy = (id: string, file: string, options: Common): Promise<numbe
   );
 
 export const remove = (id: string, options: Common & { loseKey?: boolean }): Promise<number> =>
-  ask(
+  askFor(
     options,
     Removed,
     (daemon) => daemon.ask('DELETE', pathOf(id, options.loseKey === true ? '?lose_key=true' : '')),
@@ -46,7 +38,7 @@ export const remove = (id: string, options: Common & { loseKey?: boolean }): Pro
   );
 
 export const rewrap = (id: string, options: Common): Promise<number> =>
-  ask(
+  askFor(
     options,
     Rewrapped,
     (daemon) => daemon.post(pathOf(id, '/rewrap'), undefined),
@@ -63,7 +55,7 @@ export function list(
   const { type, state, after, limit } = options;
   const query = new URLSearchParams({ limit: String(limit) });
   for (const [name, value] of Object.entries({ type, state, after })) if (value !== undefined) query.set(name, value);
-  return ask(
+  return askFor(
     options,
     Listed,
     (daemon) => daemon.get(`/assets?${query}`),
@@ -84,14 +76,13 @@ export function stream(
   input: string | undefined,
   options: Common & { output?: string },
 ): Promise<number> {
-  return report(options, async () => {
+  return ask(options, async (daemon) => {
     const { output = '-' } = options;
     const source = input === undefined || input === '-' ? process.stdin : await opened(createReadStream(input), input);
-    const daemon = connectTo(options);
     const answer = await daemon.stream(pathOf(id, `/${operation}`), source);
     if (output === '-') {
       await pipeline(answer, process.stdout, { end: false }).catch(broken);
-      return;
+      return undefined;
     }
     // 'wx': what is there already is nobody's to overwrite.
     const file = await opened(createWriteStream(output, { flags: 'wx', mode: 0o600 }), output);
@@ -101,6 +92,7 @@ export function stream(
       unlinkSync(output);
       broken(error);
     }
+    return undefined;
   });
 }
 
@@ -118,48 +110,6 @@ async function opened<T extends Readable | Writable>(stream: T, path: string): P
   stream.once('open', () => resolve(stream));
   stream.once('error', (error) => reject(new UsageError(path, '', error.message)));
   return promise;
-}
-
-async function ask<T>(
-  options: Common,
-  shape: z.ZodType<T>,
-  request: (daemon: Connection) => Promise<unknown>,
-  lines: (answer: T) => readonly string[],
-): Promise<number> {
-  return report(options, async () => {
-    const daemon = connectTo(options);
-    const parsed = shape.safeParse(await request(daemon));
-    if (!parsed.success) throw new RequestError('unexpected_answer', daemon.where);
-    const text = options.json === true ? JSON.stringify(parsed.data) : lines(parsed.data).map(printable).join('\n');
-    process.stdout.write(`${text}\n`);
-  });
-}
-
-async function report(options: Common, act: () => Promise<void>): Promise<number> {
-  try {
-    await act();
-    return EXIT.ok;
-  } catch (error) {
-    if (error instanceof UsageError) {
-      reportUsage(error, options.json === true);
-      return EXIT.usage;
-    }
-    if (!(error instanceof RequestError)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    return EXIT.refused;
-  }
-}
-
-function connectTo(options: Common): Connection {
-  return connect({ ...options, ...(options.tokenFile !== undefined && { token: tokenOf(options.tokenFile) }) });
-}
-
-function tokenOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8').trim();
-  } catch (error) {
-    throw new UsageError(file, '', (error as Error).message);
-  }
 }
 
 function describe(shown: z.output<typeof Shown>): string[] {

@@ -1,23 +1,21 @@
 // `aegisd demo`: the main path on real input. Starts a daemon of its own on a free port with a temporary store, signs
 // transactions as wallets do, encrypts half each way, submits them over HTTP, follows the feed until every one is in a sealed
 // batch, and has every batch file verified by a fresh process. Exit 0 only if all verified.
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { BatchFile } from '../../actors/batch.ts';
 import type { Envelope } from '../../actors/envelope.ts';
 import { encryptEnvelope } from '../../client/seal.ts';
 import { type Child, run, startDaemon } from '../demo/child.ts';
 import { type Followed, follow } from '../demo/following.ts';
+import { type SceneOptions, stage } from '../demo/scene.ts';
 import { signTransactions } from '../demo/wallet.ts';
-import { type Connection, connect, RequestError } from './connection.ts';
+import { type Connection, connect } from './connection.ts';
 import { attestedKeyset } from './keyset.ts';
 import { EXIT } from './program.ts';
 
-interface Options {
-  transactions: number;
-  keep?: string;
-  json?: boolean;
+interface Options extends SceneOptions {
+  readonly transactions: number;
 }
 
 export interface Report {
@@ -32,12 +30,8 @@ export interface Report {
 const BODY_ENVELOPES = 20;
 const TIMEOUT_MS = 120_000;
 
-export async function demo(options: Options): Promise<number> {
-  const say = (line: string) => options.json !== true && process.stdout.write(`${line}\n`);
-  const folder = resolve(options.keep ?? (await mkdtemp(join(tmpdir(), 'aegis-demo-'))));
-  await mkdir(folder, { recursive: true });
-  const state_dir = await mkdtemp(join(tmpdir(), 'aegis-'));
-  try {
+export function demo(options: Options): Promise<number> {
+  return stage(options, async ({ folder, state_dir, say }) => {
     const daemon = await startDaemon(state_dir, join(folder, 'daemon.log'));
     say(`daemon    ${daemon.url}, log ${daemon.log_id.slice(0, 18)}…, SIMULATED platform`);
     let report: Report;
@@ -51,14 +45,7 @@ export async function demo(options: Options): Promise<number> {
     else say(table(report, options.keep === undefined ? undefined : folder));
     const complete = report.transactions === options.transactions && report.refused === 0;
     return report.verified && complete ? EXIT.ok : EXIT.refused;
-  } catch (error) {
-    if (!(error instanceof RequestError)) throw error;
-    process.stderr.write(`demo: ${error.message}\n`);
-    return EXIT.refused;
-  } finally {
-    await rm(state_dir, { recursive: true, force: true });
-    if (options.keep === undefined) await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 export async function mainPath(

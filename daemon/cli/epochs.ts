@@ -1,31 +1,16 @@
 // `aegisd epochs`: the epochs of keys and where each stands; `aegisd epochs rotate` announces the next one.
 import { Epochs } from '../api/epochs.ts';
 import { Rotation } from '../api/rotation.ts';
-import { type Connection, connect, RequestError } from './connection.ts';
-import { printable } from './entry.ts';
-import { EXIT } from './program.ts';
+import { ask, type Common } from './asking.ts';
+import type { Connection } from './connection.ts';
 
-interface Options {
-  config?: string;
-  url?: string;
-  json?: boolean;
+interface Options extends Common {
   reason?: string;
   delayBlocks?: number;
 }
 
-export async function epochs(act: string, options: Options): Promise<number> {
-  const connection = connect(options);
-  try {
-    const { answer, lines } = act === 'rotate' ? await rotate(connection, options) : await list(connection);
-    const text = options.json === true ? JSON.stringify(answer) : lines.map(printable).join('\n');
-    process.stdout.write(`${text}\n`);
-    return EXIT.ok;
-  } catch (error) {
-    if (!(error instanceof RequestError)) throw error;
-    process.stderr.write(`${connection.where}: ${error.message}\n`);
-    return EXIT.refused;
-  }
-}
+export const epochs = (act: string, options: Options): Promise<number> =>
+  ask(options, (daemon) => (act === 'rotate' ? rotate(daemon, options) : list(daemon)));
 
 async function list(connection: Connection) {
   const answer = await connection.get('/epochs', Epochs);

@@ -3,10 +3,9 @@
 // registered as it says is taken already.
 import { type LegacyLine, LegacyState, readLegacy } from '../../actors/legacy.ts';
 import { Shown } from '../api/assets.ts';
+import { type Outcome, reporting } from './asking.ts';
 import { type Connection, connect, RequestError } from './connection.ts';
-import { printable } from './entry.ts';
-import { readDocument, reportUsage, UsageError } from './file.ts';
-import { EXIT } from './program.ts';
+import { readDocument, UsageError } from './file.ts';
 
 interface Options {
   readonly config?: string;
@@ -19,8 +18,8 @@ const FILE_BYTES_MAX = 64 * 1_048_576;
 const ENDS = ['not_running', 'forbidden_socket', 'unreachable', 'timeout', 'migration_running', 'store_unavailable'];
 
 /** @returns 1 where an asset was not taken; what can never be taken counts for nothing */
-export async function importState(file: string, options: Options): Promise<number> {
-  try {
+export function importState(file: string, options: Options): Promise<number> {
+  return reporting(options.json, async () => {
     const parsed = LegacyState.safeParse(readDocument(file, FILE_BYTES_MAX));
     if (!parsed.success) {
       const issue = parsed.error.issues[0]!;
@@ -42,19 +41,10 @@ export async function importState(file: string, options: Options): Promise<numbe
       daemon?.close();
     }
     const taken = report.filter(({ outcome }) => outcome === 'taken').length;
-    write(report, taken, assets.length, options);
     // What was taken until then is told all the same.
-    if (ended !== undefined) throw ended;
-    return taken === assets.length ? EXIT.ok : EXIT.refused;
-  } catch (error) {
-    if (error instanceof RequestError) {
-      process.stderr.write(`${error.message}\n`);
-      return EXIT.refused;
-    }
-    if (!(error instanceof UsageError)) throw error;
-    reportUsage(error, options.json === true);
-    return EXIT.usage;
-  }
+    if (ended !== undefined) process.stderr.write(`${ended.message}\n`);
+    return { ...told(report, taken, assets.length, options), ok: ended === undefined && taken === assets.length };
+  });
 }
 
 async function register(daemon: Connection | undefined, asset_id: string, registration: object): Promise<LegacyLine> {
@@ -69,10 +59,9 @@ async function register(daemon: Connection | undefined, asset_id: string, regist
   }
 }
 
-function write(report: readonly LegacyLine[], taken: number, count: number, options: Options): void {
-  const summary = { assets: count, taken, not_taken: count - taken, dry_run: options.dryRun === true };
+function told(report: readonly LegacyLine[], taken: number, count: number, { dryRun }: Options): Outcome {
+  const answer = { assets: count, taken, not_taken: count - taken, dry_run: dryRun === true, report };
   const lines = report.map(({ item, outcome, reason }) => `${outcome.padEnd(9)} ${item}: ${reason}`);
-  lines.push(`${taken} of ${count} assets ${options.dryRun === true ? 'would be taken' : 'taken'}`);
-  const text = options.json === true ? JSON.stringify({ ...summary, report }) : lines.map(printable).join('\n');
-  process.stdout.write(`${text}\n`);
+  lines.push(`${taken} of ${count} assets ${dryRun === true ? 'would be taken' : 'taken'}`);
+  return { answer, lines };
 }

@@ -1,37 +1,26 @@
 // `aegisd migrate …`: a migration of state begun, watched, completed and rolled back on a running daemon, and a checkpoint exported as a
 // file for `aegisd verify`. What decides needs the daemon's unix socket, or the admin's token over TCP.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import type { Snapshot } from '../../actors/checkpoint.ts';
 import { ExportedHead, ExportedPart, MigrationStatus } from '../api/migration.ts';
-import { type Connection, connect, RequestError } from './connection.ts';
-import { printable } from './entry.ts';
-import { reportUsage, sizeOf, UsageError } from './file.ts';
-import { EXIT } from './program.ts';
-
-interface Common {
-  readonly config?: string;
-  readonly url?: string;
-  readonly tokenFile?: string;
-  readonly json?: boolean;
-}
-
-const TOKEN_BYTES_MAX = 4_096;
+import { ask, type Common } from './asking.ts';
+import { type Connection, RequestError } from './connection.ts';
 
 export const status = (options: Common): Promise<number> =>
-  ask(options, (daemon) => daemon.get('/migration/status', MigrationStatus));
+  shown(options, (daemon) => daemon.get('/migration/status', MigrationStatus));
 
 export const start = (options: Common & { sender?: string[] }): Promise<number> =>
-  ask(options, (daemon) => daemon.post('/migration/start', { senders: options.sender ?? [] }, MigrationStatus));
+  shown(options, (daemon) => daemon.post('/migration/start', { senders: options.sender ?? [] }, MigrationStatus));
 
 /** @param act  the last part of the route */
 export const end = (act: 'complete' | 'rollback', checkpoint_id: string, options: Common): Promise<number> =>
-  ask(options, (daemon) => daemon.post(`/migration/${act}`, { checkpoint_id }, MigrationStatus));
+  shown(options, (daemon) => daemon.post(`/migration/${act}`, { checkpoint_id }, MigrationStatus));
 
 export async function exportCheckpoint(
   checkpoint_id: string,
   options: Common & { readonly out: string },
 ): Promise<number> {
-  return told(options, async (daemon) => {
+  return ask(options, async (daemon) => {
     const path = `/migration/checkpoints/${encodeURIComponent(checkpoint_id)}`;
     const { parts, pqc_signature, slh_dsa_sig, attestation, keyset, ...head } = await daemon.get(path, ExportedHead);
     const asset_snapshots: Snapshot[] = [];
@@ -49,44 +38,11 @@ export async function exportCheckpoint(
   });
 }
 
-function ask(options: Common, request: (daemon: Connection) => Promise<MigrationStatus>): Promise<number> {
-  return told(options, async (daemon) => {
+const shown = (options: Common, request: (daemon: Connection) => Promise<MigrationStatus>): Promise<number> =>
+  ask(options, async (daemon) => {
     const answer = await request(daemon);
     return { answer, lines: described(answer) };
   });
-}
-
-async function told(
-  options: Common,
-  act: (daemon: Connection) => Promise<{ answer: object; lines: readonly string[] }>,
-): Promise<number> {
-  try {
-    const daemon = connect({
-      ...options,
-      ...(options.tokenFile !== undefined && { token: readToken(options.tokenFile) }),
-    });
-    try {
-      const { answer, lines } = await act(daemon);
-      process.stdout.write(`${options.json === true ? JSON.stringify(answer) : lines.map(printable).join('\n')}\n`);
-      return EXIT.ok;
-    } catch (error) {
-      if (!(error instanceof RequestError)) throw error;
-      process.stderr.write(`${daemon.where}: ${error.message}\n`);
-      return EXIT.refused;
-    } finally {
-      daemon.close();
-    }
-  } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    reportUsage(error, options.json === true);
-    return EXIT.usage;
-  }
-}
-
-function readToken(path: string): string {
-  if (sizeOf(path) > TOKEN_BYTES_MAX) throw new UsageError(path, '', 'too large for a token');
-  return readFileSync(path, 'utf8').trim();
-}
 
 function described({
   state,

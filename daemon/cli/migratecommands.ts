@@ -1,18 +1,14 @@
-// What the commands `aegisd migrate …` take; what each does is in migrate.ts. program.ts adds them.
+// What the commands take that move state: `aegisd migrate …`, backups and what brings one forward, and the import from the sequencer
+// before. What each does is in its own file; program.ts adds them.
 import type { Command } from 'commander';
-import { daemonUrl } from './argument.ts';
+import { addGroup, CONFIG, JSON_OUTPUT } from './group.ts';
 
 export function addMigrate(program: Command, done: (code: number) => void): void {
-  const migrate = program.command('migrate').description('migrations of state, and the checkpoints of all assets');
-  migrate.exitOverride().showHelpAfterError();
-  const command = (name: string, description: string) =>
-    migrate
-      .command(name)
-      .description(description)
-      .option('-c, --config <file>', 'settings that differ from the embedded sequencer.toml')
-      .option('--url <url>', 'ask over TCP instead of the unix socket', daemonUrl)
-      .option('--token-file <file>', 'with --url: the file with the token of the role admin')
-      .option('--json', 'print one JSON document');
+  const command = addGroup(program, {
+    name: 'migrate',
+    description: 'migrations of state, and the checkpoints of all assets',
+    who: 'the role admin',
+  });
   const load = () => import('./migrate.ts');
 
   command('status', 'the newest migration, and the checkpoints').action(async (options) =>
@@ -31,4 +27,25 @@ export function addMigrate(program: Command, done: (code: number) => void): void
     .argument('<checkpoint-id>', 'one that `aegisd migrate status` lists')
     .requiredOption('--out <file>', 'where it goes; never over a file that is there')
     .action(async (id, options) => done(await (await load()).exportCheckpoint(id, options)));
+}
+
+export function addState(program: Command, done: (code: number) => void): void {
+  const command = (name: string, description: string) =>
+    program
+      .command(name)
+      .description(description)
+      .option(...CONFIG)
+      .option(...JSON_OUTPUT);
+
+  command('import', 'register the assets of the deprecated Phala sequencer, and report what was taken of its state')
+    .argument('<file>', 'its state as JSON')
+    .option('--dry-run', 'report what would be taken, and register nothing')
+    .action(async (file, options) => done(await (await import('./import.ts')).importState(file, options)));
+  command('backup', 'copy the store of a running daemon; only the same keys open it')
+    .requiredOption('--out <dir>', 'where the copy goes; never over anything that is there')
+    .action(async (options) => done(await (await import('./backup.ts')).backup(options)));
+  command('restore', 'put a backup back where no daemon runs; what is older than what was signed does not start')
+    .requiredOption('--from <dir>', 'of `aegisd backup`')
+    .option('--seal <file>', 'the newest head that was kept (`sealed` of GET /log/head): an older backup is refused')
+    .action(async (options) => done(await (await import('./backup.ts')).restore(options)));
 }

@@ -1,21 +1,12 @@
 // `aegisd names …`: the names of a running daemon for its operator: enrol from a file, see where each stands, remove, and how the
 // whole goes. Over the unix socket, or over TCP with the token of the role `names` (`health`: `admin`).
-import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { NAMES_PER_REQUEST_MAX } from '../../actors/enrolment.ts';
 import { ListedNames, RemovedName, ShownName } from '../api/names.ts';
 import { RepublishHealth } from '../api/republish.ts';
-import { type Connection, connect, RequestError } from './connection.ts';
-import { printable } from './entry.ts';
-import { readDocument, reportUsage, UsageError } from './file.ts';
-import { EXIT } from './program.ts';
-
-export interface Common {
-  readonly config?: string;
-  readonly url?: string;
-  readonly tokenFile?: string;
-  readonly json?: boolean;
-}
+import { ask, type Common } from './asking.ts';
+import { type Connection, RequestError } from './connection.ts';
+import { readDocument } from './file.ts';
 
 /** Thousands of names with usual records. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
@@ -98,40 +89,6 @@ export const health = (options: Common): Promise<number> =>
     ];
     return { answer, lines };
   });
-
-interface Outcome {
-  readonly answer: unknown;
-  readonly lines: readonly string[];
-  /** False where a part was refused. */
-  readonly ok?: boolean;
-}
-
-async function ask(options: Common, act: (daemon: Connection) => Promise<Outcome>): Promise<number> {
-  try {
-    const token = options.tokenFile === undefined ? {} : { token: tokenOf(options.tokenFile) };
-    const daemon = connect({ ...options, ...token });
-    const { answer, lines, ok = true } = await act(daemon);
-    const text = options.json === true ? JSON.stringify(answer) : lines.map(printable).join('\n');
-    process.stdout.write(`${text}\n`);
-    return ok ? EXIT.ok : EXIT.refused;
-  } catch (error) {
-    if (error instanceof UsageError) {
-      reportUsage(error, options.json === true);
-      return EXIT.usage;
-    }
-    if (!(error instanceof RequestError)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    return EXIT.refused;
-  }
-}
-
-function tokenOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8').trim();
-  } catch (error) {
-    throw new UsageError(file, '', (error as Error).message);
-  }
-}
 
 function describe(name: ShownName): string[] {
   const { consecutiveFailures: failures, lastError, nextRepublishAt, lastRepublishAt } = name;

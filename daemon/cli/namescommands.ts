@@ -1,19 +1,15 @@
 // What the commands `aegisd names …` take; what each does is in names.ts. program.ts adds them.
 import { type Command, Option } from 'commander';
 import { NAME_STATES } from '../../actors/name.ts';
-import { daemonUrl, integer } from './argument.ts';
+import { integer } from './argument.ts';
+import { addGroup } from './group.ts';
 
 export function addNames(program: Command, done: (code: number) => void): void {
-  const names = program.command('names').description('IPNS names that are republished for their owners');
-  names.exitOverride().showHelpAfterError();
-  const command = (name: string, description: string) =>
-    names
-      .command(name)
-      .description(description)
-      .option('-c, --config <file>', 'settings that differ from the embedded sequencer.toml')
-      .option('--url <url>', 'ask over TCP instead of the unix socket', daemonUrl)
-      .option('--token-file <file>', 'with --url: the file with the token of a role that may')
-      .option('--json', 'print one JSON document');
+  const command = addGroup(program, {
+    name: 'names',
+    description: 'IPNS names that are republished for their owners',
+    who: 'a role that may',
+  });
   const load = () => import('./names.ts');
 
   command('enrol', 'have names republished; those that are enrolled get the key, and a newer record')

@@ -6,7 +6,8 @@ import { ConfigError } from '../../config/error.ts';
 import { Fault } from '../fault.ts';
 import { cursor, daemonUrl, integer, oneOf } from './argument.ts';
 import { addAssets } from './assetcommands.ts';
-import { addMigrate } from './migratecommands.ts';
+import { CONFIG as config, JSON_OUTPUT as json } from './group.ts';
+import { addMigrate, addState } from './migratecommands.ts';
 import { addNames } from './namescommands.ts';
 import { addQrm } from './qrmcommands.ts';
 
@@ -51,9 +52,6 @@ export function createProgram(done: (code: number) => void): Command {
     .version(VERSION)
     .exitOverride()
     .showHelpAfterError();
-
-  const config = ['-c, --config <file>', 'settings that differ from the embedded sequencer.toml'] as const;
-  const json = ['--json', 'print one JSON document'] as const;
 
   program
     .command('start')
@@ -226,32 +224,7 @@ export function createProgram(done: (code: number) => void): Command {
     .option(...json)
     .action(async (options) => done(await (await import('./guest-agent.ts')).guestAgent(options)));
 
-  program
-    .command('import')
-    .description('register the assets of the deprecated Phala sequencer, and report what was taken of its state')
-    .argument('<file>', 'its state as JSON')
-    .option('--dry-run', 'report what would be taken, and register nothing')
-    .option(...config)
-    .option(...json)
-    .action(async (file, options) => done(await (await import('./import.ts')).importState(file, options)));
-
-  program
-    .command('backup')
-    .description('copy the store of a running daemon; only the same keys open it')
-    .requiredOption('--out <dir>', 'where the copy goes; never over anything that is there')
-    .option(...config)
-    .option(...json)
-    .action(async (options) => done(await (await import('./backup.ts')).backup(options)));
-
-  program
-    .command('restore')
-    .description('put a backup back where no daemon runs; what is older than what was signed never signs again')
-    .requiredOption('--from <dir>', 'of `aegisd backup`')
-    .option('--seal <file>', 'the newest head that was kept (`sealed` of GET /log/head): an older backup is refused')
-    .option(...config)
-    .option(...json)
-    .action(async (options) => done(await (await import('./backup.ts')).restore(options)));
-
+  addState(program, done);
   addAdmin(program, done);
   addAssets(program, done);
   addMigrate(program, done);
@@ -269,7 +242,6 @@ export const leaves = (command: Command): Command[] =>
 function addAdmin(program: Command, done: (code: number) => void): void {
   const admin = program.command('admin').description('keys of admins, and the orders that they sign');
   admin.exitOverride().showHelpAfterError();
-  const config = ['-c, --config <file>', 'settings that differ from the embedded sequencer.toml'] as const;
   /** What every order says. */
   const order = (name: string, description: string) =>
     admin

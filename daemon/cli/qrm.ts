@@ -6,26 +6,17 @@ import { timestamp } from '../../actors/encoding.ts';
 import type { Category, Era, ReportedIndicatorInput } from '../../actors/indicator.ts';
 import { Indicators, Reported, RiskHistory, Simulation } from '../api/risk.ts';
 import { RiskView } from '../risk/view.ts';
-import { type Connection, connect, RequestError } from './connection.ts';
-import { printable } from './entry.ts';
-import { reportUsage, sizeOf, UsageError } from './file.ts';
-import { EXIT } from './program.ts';
-
-export interface Common {
-  readonly config?: string;
-  readonly url?: string;
-  readonly tokenFile?: string;
-  readonly json?: boolean;
-}
+import { askFor, type Common } from './asking.ts';
+import { sizeOf, UsageError } from './file.ts';
 
 /** 256 indicators at their limits. */
 const FILE_BYTES_MAX = 4 * 1024 * 1024;
 
 export const status = (options: Common & { explain?: boolean }): Promise<number> =>
-  ask(options, RiskView, (daemon) => daemon.get(`/qrm/risk?explain=${options.explain === true ? 1 : 0}`), describe);
+  askFor(options, RiskView, (daemon) => daemon.get(`/qrm/risk?explain=${options.explain === true ? 1 : 0}`), describe);
 
 export const indicators = (options: Common): Promise<number> =>
-  ask(
+  askFor(
     options,
     Indicators,
     (daemon) => daemon.get('/qrm/indicators'),
@@ -45,7 +36,7 @@ export function history(options: Common & { from?: number; to?: number; step?: n
   const given = Object.entries({ from, to, step }).flatMap(([name, value]) =>
     value === undefined ? [] : [`${name}=${value}`],
   );
-  return ask(
+  return askFor(
     options,
     RiskHistory,
     (daemon) => daemon.get(`/qrm/history?${given.join('&')}`),
@@ -71,7 +62,7 @@ export interface Injection extends Common {
 
 /** One from its options, or what a file holds: one indicator or an array. */
 export function inject(file: string | undefined, options: Injection): Promise<number> {
-  return ask(
+  return askFor(
     options,
     Reported,
     (daemon) => daemon.post('/qrm/indicators', file === undefined ? made(options) : readJson(file)),
@@ -80,7 +71,7 @@ export function inject(file: string | undefined, options: Injection): Promise<nu
 }
 
 export const withdraw = (id: string, options: Common): Promise<number> =>
-  ask(
+  askFor(
     options,
     Reported,
     (daemon) => daemon.post(`/qrm/indicators/${encodeURIComponent(id)}/withdraw`, undefined),
@@ -90,7 +81,7 @@ export const withdraw = (id: string, options: Common): Promise<number> =>
 export function simulate(options: Common & { seed: number; interval: number; stop?: boolean }): Promise<number> {
   const { seed, interval, stop } = options;
   const path = stop === true ? 'stop' : `start?seed=${seed}&interval_ms=${interval}`;
-  return ask(
+  return askFor(
     options,
     Simulation,
     (daemon) => daemon.post(`/qrm/simulation/${path}`, undefined),
@@ -115,32 +106,6 @@ function made(options: Injection): ReportedIndicatorInput {
   return { ...(id !== undefined && { id }), category: category as Category, sub_category, source, ...said, ...when };
 }
 
-async function ask<T>(
-  options: Common,
-  shape: z.ZodType<T>,
-  request: (daemon: Connection) => Promise<unknown>,
-  lines: (answer: T) => readonly string[],
-): Promise<number> {
-  try {
-    const token = options.tokenFile === undefined ? {} : { token: tokenOf(options.tokenFile) };
-    const daemon = connect({ ...options, ...token });
-    const parsed = shape.safeParse(await request(daemon));
-    if (!parsed.success) throw new RequestError('unexpected_answer', daemon.where);
-    const answer = parsed.data;
-    const text = options.json === true ? JSON.stringify(answer) : lines(answer).map(printable).join('\n');
-    if (text !== '') process.stdout.write(`${text}\n`);
-    return EXIT.ok;
-  } catch (error) {
-    if (error instanceof UsageError) {
-      reportUsage(error, options.json === true);
-      return EXIT.usage;
-    }
-    if (!(error instanceof RequestError)) throw error;
-    process.stderr.write(`${error.message}\n`);
-    return EXIT.refused;
-  }
-}
-
 /** Shares are fractions, which documents that are signed never have: so not by their reader. The daemon checks the rest. */
 function readJson(file: string): unknown {
   if (sizeOf(file) > FILE_BYTES_MAX) throw new UsageError(file, '', `expected at most ${FILE_BYTES_MAX} bytes`);
@@ -148,14 +113,6 @@ function readJson(file: string): unknown {
     return JSON.parse(readFileSync(file, 'utf8'));
   } catch (error) {
     throw new UsageError(file, '', error instanceof SyntaxError ? 'not JSON' : (error as Error).message);
-  }
-}
-
-function tokenOf(file: string): string {
-  try {
-    return readFileSync(file, 'utf8').trim();
-  } catch (error) {
-    throw new UsageError(file, '', (error as Error).message);
   }
 }
 

@@ -1,19 +1,15 @@
 // What the commands `aegisd qrm …` take; what each does is in qrm.ts. program.ts adds them.
 import { type Command, Option } from 'commander';
 import { CATEGORIES, ERAS } from '../../actors/indicator.ts';
-import { cursor, daemonUrl, number, oneOf } from './argument.ts';
+import { cursor, number, oneOf } from './argument.ts';
+import { addGroup } from './group.ts';
 
 export function addQrm(program: Command, done: (code: number) => void): void {
-  const qrm = program.command('qrm').description('the risk score: what it is, what it comes from, what it does');
-  qrm.exitOverride().showHelpAfterError();
-  const command = (name: string, description: string) =>
-    qrm
-      .command(name)
-      .description(description)
-      .option('-c, --config <file>', 'settings that differ from the embedded sequencer.toml')
-      .option('--url <url>', 'ask over TCP instead of the unix socket', daemonUrl)
-      .option('--token-file <file>', 'with --url: the file with the token of the role admin')
-      .option('--json', 'print one JSON document');
+  const command = addGroup(program, {
+    name: 'qrm',
+    description: 'the risk score: what it is, what it comes from, what it does',
+    who: 'the role admin',
+  });
 
   command('status', 'the score, the recommendation and what they come from')
     .option('--explain', 'show what each of the heaviest indicators does to the score')

@@ -1,22 +1,20 @@
 // `aegisd demo --tee dstack`: the main path on a simulated guest agent, with a witness in a second process on another one. Every
 // batch file must have the evidence of both, be accepted by a fresh process under a policy that names both roots, and be refused
 // without, and with the two pieces of evidence swapped. Exit 0 only if all of that held.
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { BatchFile } from '../../actors/batch.ts';
 import type { Attestation } from '../../actors/quote.ts';
 import { attestationOf } from '../../actors/redundancy.ts';
 import { run, startDaemon } from '../demo/child.ts';
+import { type SceneOptions, stage } from '../demo/scene.ts';
 import { startTees } from '../demo/tees.ts';
 import { RequestError } from './connection.ts';
 import { mainPath, type Report, table } from './demo.ts';
 import { EXIT } from './program.ts';
 
-interface Options {
-  transactions: number;
-  keep?: string;
-  json?: boolean;
+interface Options extends SceneOptions {
+  readonly transactions: number;
 }
 
 interface TeeReport extends Report {
@@ -26,12 +24,8 @@ interface TeeReport extends Report {
   refuses: { without_roots: boolean; one_root: boolean; swapped: boolean };
 }
 
-export async function teeDemo(options: Options): Promise<number> {
-  const say = (line: string) => options.json !== true && process.stdout.write(`${line}\n`);
-  const folder = resolve(options.keep ?? (await mkdtemp(join(tmpdir(), 'aegis-demo-'))));
-  await mkdir(folder, { recursive: true });
-  const state_dir = await mkdtemp(join(tmpdir(), 'aegis-'));
-  try {
+export function teeDemo(options: Options): Promise<number> {
+  return stage(options, async ({ folder, state_dir, say }) => {
     await using tees = await startTees(state_dir, folder);
     say(`witness   ${tees.witness.url}, on a second SIMULATED platform`);
     const daemon = await startDaemon(join(state_dir, 'primary'), join(folder, 'daemon.log'), tees.settings);
@@ -54,14 +48,7 @@ export async function teeDemo(options: Options): Promise<number> {
     const complete = report.transactions === options.transactions && report.refused === 0;
     const held = report.verified && report.witnessed === report.batches.length;
     return held && complete && Object.values(report.refuses).every(Boolean) ? EXIT.ok : EXIT.refused;
-  } catch (error) {
-    if (!(error instanceof RequestError)) throw error;
-    process.stderr.write(`demo: ${error.message}\n`);
-    return EXIT.refused;
-  } finally {
-    await rm(state_dir, { recursive: true, force: true });
-    if (options.keep === undefined) await rm(folder, { recursive: true, force: true });
-  }
+  });
 }
 
 /** By fresh processes, each under a policy that is in a file of its own. */
