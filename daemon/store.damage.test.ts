@@ -36,7 +36,7 @@ type Line = { [name: string]: unknown };
 
 /** Starts the other process; `line` gives its lines one by one, undefined at the end. */
 function start(args: string[], command = process.execPath) {
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(command, args, { stdio: 'pipe' });
   children.push(child);
   let errors = '';
   child.stderr?.on('data', (text) => {
@@ -284,7 +284,9 @@ describe('a disk that refuses', () => {
       expect(failed, errors()).toMatchObject({ failed: 'store_io', state: { writable: false, reason: 'io' } });
       expect(failed?.count).toBe(failed?.acknowledged);
       expect(statSync(join(folder, 'data.mdb')).size).toBeLessThanOrEqual(4_096 * 1_024);
+      expect(await line(), errors()).toEqual({ came_back: 0 });
       spawnSync('prlimit', ['--pid', String(child.pid), '--fsize=unlimited']);
+      child.stdin?.end('freed');
       const total = (failed?.acknowledged as number) + 1;
       expect(await line(), errors()).toEqual({ again: true, count: total, journal: total });
       const store = await open(folder).catch(async () => {
@@ -340,4 +342,23 @@ describe('a flipped bit', () => {
     expect(right + store_corrupt + store_rolled_back).toBe(210);
     expect(store_corrupt).toBeGreaterThan(20);
   });
+});
+
+it('says that space is short until there is clearly more', async () => {
+  const live = { free_bytes_min: 0 };
+  const store = await openStore({
+    ...{ folder, key: new Uint8Array(32).fill(7), map_bytes_max: 2 ** 30, commit_steps_max: 100, retry_ms: 20 },
+    schema: { version: 1, migrations: [] },
+    get free_bytes_min() {
+      return live.free_bytes_min;
+    },
+  });
+  const { free_bytes, reason } = store.state();
+  expect(reason).toBeUndefined();
+  const said = [1.1, 0.9, 0.85, 0.75, 0.9].map((share) => {
+    live.free_bytes_min = free_bytes * share;
+    return store.state().reason;
+  });
+  expect(said).toEqual(['disk_low', 'disk_low', 'disk_low', undefined, undefined]);
+  await store.close();
 });

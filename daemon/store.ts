@@ -111,6 +111,11 @@ const TAIL_CHECKED = 1_000;
 /** LMDB: the environment met an error that only opening it again heals. */
 const MDB_PANIC = -30_795;
 const DISK_CHECK_MS = 1_000;
+/** What a store that could not write must find room for, at least and at most, before it takes steps again. */
+const ROOM_BYTES_MIN = 262_144;
+const ROOM_BYTES_MAX = 2 ** 25;
+/** Space that was short is no longer at so much of `free_bytes_min`: one that is just enough would be short again at once. */
+const LOW_UNTIL = 1.25;
 const QUEUE_MAX = 65_536;
 const CHECK_BYTES_MAX = 2 ** 31;
 
@@ -141,6 +146,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     const { folder: path } = options;
     throw new Fault({ code: 'store_io', operation: 'open', path, reason: describe(error) }, { cause: error });
   }
+}
+
+function roomFor(overlay: Overlay): number {
+  let bytes = 0;
+  for (const [, key, value] of overlay.writes()) bytes += key.length + (value?.length ?? 0);
+  return Math.min(ROOM_BYTES_MAX, Math.max(ROOM_BYTES_MIN, 2 * bytes));
 }
 
 /** The first damaged record that was met since the store was opened. */
@@ -189,6 +200,10 @@ class LmdbStore implements Store {
   #doubtful = false;
   #retry: NodeJS.Timeout | undefined;
   #probing: Promise<void> | undefined;
+  /** Of what failed last, and as much again. */
+  #room_bytes = ROOM_BYTES_MIN;
+  /** Space was short, and is until there is clearly more. */
+  #low = false;
   #disk = { at: Number.NEGATIVE_INFINITY, free: Number.POSITIVE_INFINITY };
   #commits = 0;
   #steps = 0;
@@ -265,10 +280,11 @@ class LmdbStore implements Store {
   }
 
   state(): StoreState {
-    const low = this.#freeBytes() < this.#options.free_bytes_min;
+    const { free_bytes_min } = this.#options;
+    this.#low = this.#freeBytes() < (this.#low ? free_bytes_min * LOW_UNTIL : free_bytes_min);
     const last_error = this.#broken ?? this.#damage.found;
     const failing = this.#broken !== undefined ? 'io' : this.#damage.found !== undefined ? 'corrupt' : undefined;
-    const reason = failing ?? (low ? 'disk_low' : undefined);
+    const reason = failing ?? (this.#low ? 'disk_low' : undefined);
     return {
       writable: failing === undefined,
       ...(reason !== undefined && { reason }),
@@ -337,6 +353,7 @@ class LmdbStore implements Store {
     try {
       if (!overlay.empty) this.#write(overlay, counters);
     } catch (error) {
+      this.#room_bytes = roomFor(overlay);
       this.#fail(error instanceof Fault ? error : this.#ioFault(describe(error), error), done);
       return;
     }
@@ -430,6 +447,8 @@ class LmdbStore implements Store {
       return;
     }
     this.#doubtful = false;
+    // A small record fits where a commit does not, and the store would come and go: so there must be room for what failed.
+    this.#writeOwn({ probe: { commits: this.#commits, room: 'x'.repeat(this.#room_bytes) } });
     this.#writeOwn({ probe: { commits: this.#commits } });
     this.#broken = undefined;
     this.#options.logger?.info({}, 'store writes again');

@@ -14,6 +14,9 @@ import { Fault } from '../daemon/fault.ts';
 import { openStore, type Store } from '../daemon/store.ts';
 import { tableNames } from '../daemon/tables.ts';
 
+/** In 5 ms each, so that the store has tried many times. */
+const LOOKS = 100;
+
 const [mode, folder = '', count = '0', seed = '1'] = process.argv.slice(2);
 
 export function open(path: string): Promise<Store> {
@@ -80,6 +83,19 @@ async function fill(): Promise<void> {
     state: store.state(),
     count: store.count('ciphertexts'),
   });
+  // Small records would still fit: it must not come back for as long as what failed does not.
+  const { promise: freed, resolve: free } = Promise.withResolvers<void>();
+  process.stdin.once('data', () => free());
+  let came_back = 0;
+  for (let look = 0; look < LOOKS; look++) {
+    await delay(5);
+    if (store.state().writable) {
+      came_back += 1;
+      await add(acknowledged).catch(() => undefined);
+    }
+  }
+  say({ came_back });
+  await freed;
   while (!store.state().writable) await delay(5);
   await add(acknowledged);
   say({ again: true, count: store.count('ciphertexts'), journal: store.verifyJournal() });

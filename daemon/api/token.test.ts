@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -43,6 +44,18 @@ describe('tokens', () => {
       writeFileSync(join(credentials_directory, 'data.token'), text);
       expect(() => loadTokens({ state_dir, credentials_directory })).toThrow(/data\.token holds no token/);
     }
+  });
+
+  it('refuse what is no file at once, also a pipe that nobody writes to', () => {
+    const path = join(state_dir, 'admin.token');
+    execFileSync('mkfifo', [path]);
+    expect(() => loadTokens({ state_dir })).toThrow(/admin\.token holds no token: not a file/);
+    rmSync(path);
+    mkdirSync(path);
+    expect(() => loadTokens({ state_dir })).toThrow(/admin\.token holds no token: not a file/);
+    rmSync(path, { recursive: true });
+    writeFileSync(path, 'a'.repeat(5_000));
+    expect(() => loadTokens({ state_dir })).toThrow(/admin\.token holds no token: more than 4096 bytes/);
   });
 
   it('answer nothing to headers that are wrong, whatever they are', () => {

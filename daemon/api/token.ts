@@ -1,7 +1,7 @@
 // Bearer tokens by role (DESIGN §11): who may use what over TCP. They come from credential files, are kept as digests alone and
 // compared in constant time. A request without a good token hears 401 whatever it sent; nothing here can make it a 500.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, constants, fstatSync, openSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage } from 'node:http';
 import { join, resolve } from 'node:path';
 import { Fault } from '../fault.ts';
@@ -13,6 +13,7 @@ export type Role = (typeof ROLES)[number];
 const TOKEN_CHARACTERS_MIN = 32;
 const TOKEN_CHARACTERS_MAX = 512;
 const TOKEN_BYTES = 32;
+const FILE_BYTES_MAX = 4_096;
 
 export interface Tokens {
   /** The role that a request's token has; undefined without a good one. */
@@ -65,18 +66,30 @@ function bearerOf({ headers, rawHeaders }: Pick<IncomingMessage, 'headers' | 'ra
 }
 
 function read(path: string): string | undefined {
-  let token: string;
-  try {
-    token = readFileSync(path, 'utf8').trim();
-  } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw new Fault({ code: 'token_invalid', path, reason: (cause as Error).message }, { cause });
-  }
+  const token = textOf(path);
+  if (token === undefined) return undefined;
   if (token.length < TOKEN_CHARACTERS_MIN || !/^[\x21-\x7e]{1,500}$/.test(token)) {
     const reason = `expected ${TOKEN_CHARACTERS_MIN} to 500 printable characters without spaces`;
     throw new Fault({ code: 'token_invalid', path, reason });
   }
   return token;
+}
+
+/** Undefined where there is no file. A pipe that nobody writes to would hold the start for ever, so only files are read. */
+function textOf(path: string): string | undefined {
+  let file: number | undefined;
+  try {
+    file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    const stat = fstatSync(file);
+    if (!stat.isFile()) throw new Error('not a file');
+    if (stat.size > FILE_BYTES_MAX) throw new Error(`more than ${FILE_BYTES_MAX} bytes`);
+    return readFileSync(file, 'utf8').trim();
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new Fault({ code: 'token_invalid', path, reason: (cause as Error).message }, { cause });
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
 }
 
 /** @throws {Fault} token_invalid */
