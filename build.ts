@@ -1,7 +1,7 @@
 // Makes dist/, the JavaScript that the package holds: Node strips no types below node_modules, so `npm pack` runs this
 // (`prepack`). Nothing in the checkout uses dist/, and git ignores it.
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { ownSbom } from './sbom.ts';
 
@@ -22,6 +22,8 @@ const { name, version, imports } = JSON.parse(readFileSync(path('package.json'),
 const inside = { name, version, private: true, type: 'module', sideEffects: false, imports: compiled(imports) };
 writeFileSync(path('dist/package.json'), `${JSON.stringify(inside, null, 2)}\n`);
 copyFileSync(path('sequencer.toml'), path('dist/sequencer.toml'));
+// For `aegisd deploy`.
+cpSync(path('systemd'), path('dist/systemd'), { recursive: true });
 writeFileSync(path('dist/sbom.cdx.json'), ownSbom());
 
 /** `./actors/sha512.ts` → `./actors/sha512.js`, as deep as it lies. */

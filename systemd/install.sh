@@ -38,7 +38,7 @@ lib=$destdir$prefix/lib/aegisd
 units=$destdir$prefix/lib/systemd/system
 install -d -m 755 "$lib" "$lib/bin" "$units" "$destdir$prefix/bin" "$destdir$prefix/lib/sysusers.d" "$destdir$prefix/lib/tmpfiles.d" \
   "$destdir$prefix/share/aegisd/dropins"
-for part in aegisd.js package.json sequencer.toml actors client config daemon workers dist docs node_modules; do
+for part in aegisd.js package.json sequencer.toml actors client config daemon workers systemd dist docs node_modules; do
   [ ! -e "$source/$part" ] || cp -RP --remove-destination "$source/$part" "$lib/"
 done
 install -m 755 "$node" "$lib/bin/node"

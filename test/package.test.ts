@@ -84,7 +84,9 @@ describe('the package', () => {
   it('holds JavaScript with its types, and no sources or tests', () => {
     const wrong = packed.filter((path) => /(?<!\.d)\.ts$|\.test\.|fixtures|^(bench|docs|test|state)\//.test(path));
     expect(wrong).toEqual([]);
-    expect(packed).toEqual(expect.arrayContaining(['LICENSE', 'README.md', 'aegisd.js', 'dist/sequencer.toml']));
+    expect(packed).toEqual(
+      expect.arrayContaining(['LICENSE', 'README.md', 'aegisd.js', 'dist/sbom.cdx.json', 'dist/sequencer.toml']),
+    );
   });
 
   it('has the command', async () => {
@@ -92,6 +94,8 @@ describe('the package', () => {
     expect((await inApp('npx', ['aegisd', '--version'])).stdout.trim()).toBe(version);
     expect((await inApp('node', ['--version'])).stdout).toMatch(/^v26\./);
     expect((await inApp('aegisd', ['check-config', '--config', 'sequencer.toml'])).stdout).toContain('api.listen');
+    await inApp('aegisd', ['deploy', '--target', 'systemd', '--out', 'deployment']);
+    expect(readFileSync(join(app, 'deployment/usr/lib/systemd/system/aegisd.service'), 'utf8')).toContain('ExecStart=');
   });
 
   it('runs a daemon whose debugger nobody opens', async () => {

@@ -6,6 +6,7 @@ import { ConfigError } from '../../config/error.ts';
 import { Fault } from '../fault.ts';
 import { cursor, daemonUrl, integer, oneOf } from './argument.ts';
 import { addAssets } from './assetcommands.ts';
+import { addDeploy } from './deploycommand.ts';
 import { CONFIG as config, JSON_OUTPUT as json } from './group.ts';
 import { addMigrate, addState } from './migratecommands.ts';
 import { addNames } from './namescommands.ts';
@@ -225,6 +226,7 @@ export function createProgram(done: (code: number) => void): Command {
     .action(async (options) => done(await (await import('./guest-agent.ts')).guestAgent(options)));
 
   addState(program, done);
+  addDeploy(program, done);
   addAdmin(program, done);
   addAssets(program, done);
   addMigrate(program, done);
