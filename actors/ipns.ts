@@ -109,8 +109,13 @@ function cborHead(major: number, value: bigint): Uint8Array {
   return head;
 }
 
-/** A V1+V2 record: what old nodes read, and what is signed. */
-export function writeRecord(entry: IpnsEntry, signature_v1: Uint8Array, signature_v2: Uint8Array): Uint8Array {
+/** A V1+V2 record: what old nodes read, and what is signed. @param data  `dataOf(entry)`, for whoever has it */
+export function writeRecord(
+  entry: IpnsEntry,
+  signature_v1: Uint8Array,
+  signature_v2: Uint8Array,
+  data: Uint8Array = dataOf(entry),
+): Uint8Array {
   const field = (number: number, content: Uint8Array) =>
     concat(varint(BigInt((number << 3) | 2)), varint(BigInt(content.length)), content);
   const integer = (number: number, value: bigint) => concat(varint(BigInt(number << 3)), varint(value));
@@ -122,7 +127,7 @@ export function writeRecord(entry: IpnsEntry, signature_v1: Uint8Array, signatur
     integer(5, entry.sequence),
     integer(6, entry.ttl_ns),
     field(8, signature_v2),
-    field(9, dataOf(entry)),
+    field(9, data),
   );
 }
 

@@ -60,12 +60,10 @@ function ownerOf(n: number): Owner {
 function bareRate(owners: readonly Owner[]): number {
   const rows = owners.map(({ name, seed }) => ({ name, wrapped: sealEcies(names.publicKey, seed) }));
   const message = new Uint8Array(200);
-  const prefix = Uint8Array.fromHex('302e020100300506032b657004220420');
   const ms = processorTime();
   for (const { name, wrapped } of rows) {
     const seed = openEcies(names.handle, wrapped)!;
-    const der = Buffer.concat([prefix, seed]);
-    const key = { key: der, format: 'der', type: 'pkcs8' } as const;
+    const key = { key: seed as Buffer, format: 'raw-private', asymmetricKeyType: 'ed25519' } as never;
     const signature = sign(null, message, key);
     sign(null, message, key);
     const publicKey = { key: keyOfName(name)!, format: 'raw-public', asymmetricKeyType: 'ed25519' } as const;
@@ -180,7 +178,7 @@ async function enrolled(pool: Pool): Promise<Figure[]> {
     const start_ms = performance.now() - began;
     if (states.due !== ENROLLED) throw new Error('names are missing');
     const tick = (now_ms: number) =>
-      median(Array.from({ length: 21 }, () => time(() => dueNames(store, now_ms, () => false, PAGE))));
+      median(Array.from({ length: 21 }, () => time(() => dueNames(store, now_ms, () => false, { limit: PAGE }))));
     const quiet = tick(NOW_MS + 30_000);
     const behind = tick(NOW_MS + CYCLE_S * 1_000);
     const figure = (name: string, value: number, reach: number): Figure => ({

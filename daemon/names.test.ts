@@ -298,6 +298,7 @@ describe('a router that', () => {
 
   it('fails after signing gets the same bytes again, and the key is not touched for them', async () => {
     await house.enrol(alice, '/ipfs/a');
+    const ends_ms = house.names.overview.soonest_expiry_ms!;
     const fetched = globalThis.fetch;
     const sent: string[] = [];
     globalThis.fetch = async (url, init) => {
@@ -313,11 +314,17 @@ describe('a router that', () => {
     expect(sent.length).toBe(4);
     expect(new Set(sent).size).toBe(1);
     expect(house.names.overview.totals).toMatchObject({ extended: 2, failed: 4 });
+    // What nobody has got saves nobody: the soonest end is that of what is out there.
+    expect(house.names.overview.soonest_expiry_ms).toBe(ends_ms);
+    expect(namesAgree(house.vaulted.store)).toBe(true);
     // Durable before the first PUT: another life sends the same.
     await house.names.stop();
     house.open();
     await house.pass(1);
     expect(base64(house.router.taken.at(-1)!.record)).toBe(sent[0]);
+    expect(house.names.overview.soonest_expiry_ms).toBe((await house.resolve(alice))!.eol_ms);
+    expect(house.names.overview.soonest_expiry_ms).toBeGreaterThan(ends_ms);
+    expect(namesAgree(house.vaulted.store)).toBe(true);
   });
 
   it('gives no answer near the end of a life does not keep the name from being signed anew', async () => {

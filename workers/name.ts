@@ -66,7 +66,7 @@ export function extend({ rows, keys, to }: ExtendTask): ExtendOutcome[] {
       const signature = signWith(seed, message_v2);
       // The name's own key decides: of another seed, or of a machine that computes wrongly, nothing leaves.
       if (!verify(null, message_v2, publicKey, signature)) return { ok: false, code: 'key_foreign' };
-      const record = writeRecord(row, signWith(seed, message_v1), signature);
+      const record = writeRecord(row, signWith(seed, message_v1), signature, data);
       const rewrapped = row.epoch === to.epoch ? null : { epoch: to.epoch, wrapped: sealEcies(to.point, seed) };
       return { ok: true, record, rewrapped };
     });

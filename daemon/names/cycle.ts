@@ -16,6 +16,7 @@ import { Chunks, type Load, type RouterLimit } from './limit.ts';
 import {
   advance,
   contextOf,
+  expiryOf,
   type Held,
   type Name,
   type NamesMeta,
@@ -56,6 +57,8 @@ interface Way {
   readonly signal: AbortSignal;
   /** As it was read, or last written. */
   held: Held;
+  /** When what is out there ends. */
+  expiry_ms: number;
   machine: Snapshot;
   readonly revision: number;
   readonly told: NameTotal[];
@@ -86,13 +89,15 @@ interface News {
 
 /** Some milliseconds of the main thread. */
 const SETTLED_MAX = 128;
+/** A router answers for each name at another time, and a commit for each would cost a disk more than all the rest. */
+const SETTLED_WAIT_MS = 10;
 
 /** A retry of this instant would never leave the clock behind. */
 const WAIT_MS_MIN = 1_000;
 
 export class Cycle {
   readonly #modules: CycleModules;
-  readonly #settlements = new Chunks<Settlement, boolean>(SETTLED_MAX, (rows) => this.#write(rows));
+  readonly #settlements = new Chunks<Settlement, boolean>(SETTLED_MAX, (rows) => this.#write(rows), SETTLED_WAIT_MS);
 
   constructor(modules: CycleModules) {
     this.#modules = modules;
@@ -104,7 +109,8 @@ export class Cycle {
     const record = nameRecord(store, name);
     if (record === undefined || record.due_ms === null) return;
     const machine = stateOf(record) === 'due' ? record.machine : advance(record.machine, { type: 'due' });
-    const way: Way = { name, signal, held: record.held, machine, revision: record.revision, told: ['due'] };
+    const { held, revision } = record;
+    const way: Way = { name, signal, held, expiry_ms: expiryOf(record), machine, revision, told: ['due'] };
 
     const { unsent } = contextOf(way);
     let need = needOf(way.held.eol_ms, now(), options(), unsent);
@@ -138,6 +144,7 @@ export class Cycle {
     if (!adopt) return 'known';
     way.told.push('adopted');
     way.held = found;
+    way.expiry_ms = found.eol_ms;
     return 'adopted';
   }
 
@@ -217,7 +224,7 @@ export class Cycle {
     return true;
   }
 
-  /** Whatever was settled in the same turn is one step. */
+  /** Whatever was settled together is one step. */
   async #write(settlements: readonly Settlement[]): Promise<boolean[]> {
     const { store, onEmptied, now } = this.#modules;
     const { settled, emptied } = await store.commit((step) => {
@@ -243,6 +250,8 @@ export class Cycle {
       ...kept,
       machine,
       held: way.held,
+      // What is signed is not out there before the router has it.
+      expiry_ms: change.published === true ? way.held.eol_ms : way.expiry_ms,
       due_ms: change.due_ms === undefined ? kept.due_ms : change.due_ms,
       resolve: change.resolve ?? false,
       published_at_ms: change.published === true ? at_ms : kept.published_at_ms,

@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { adapted, Chunks, RouterLimit, refilled } from './limit.ts';
@@ -100,6 +101,22 @@ describe('chunks', () => {
     expect(answers).toEqual(Array.from({ length: 10 }, (_, n) => 2 * n));
     expect(sizes).toEqual([4, 4, 2]);
     expect(await chunks.add(21)).toBe(42);
+  });
+
+  it('wait for what comes later, where they are told to, and no longer than until they are full', async () => {
+    const sizes: number[] = [];
+    const perform = async (rows: readonly number[]) => {
+      sizes.push(rows.length);
+      return rows;
+    };
+    const patient = new Chunks<number, number>(2, perform, 60_000);
+    const first = patient.add(1);
+    await nextTurn();
+    await nextTurn();
+    expect(await Promise.all([first, patient.add(2)])).toEqual([1, 2]);
+    expect(sizes).toEqual([2]);
+    // Nobody else comes.
+    expect(await new Chunks<number, number>(2, perform, 1).add(3)).toBe(3);
   });
 
   it('fail for those who were in them, and for nobody else', async () => {

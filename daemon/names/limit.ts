@@ -116,27 +116,36 @@ export class RouterLimit {
   }
 }
 
-/** Rows that come one by one go to a thread in chunks: whatever came in the same turn, up to `rows_max`. */
+/** Rows that come one by one go on in chunks of up to `rows_max`: whatever came in the same turn, or in a given time. */
 export class Chunks<Row, Result> {
   readonly #rows_max: number;
   readonly #perform: (rows: readonly Row[]) => Promise<readonly Result[]>;
+  readonly #wait_ms: number;
+  #timer: NodeJS.Timeout | undefined;
   #waiting: { row: Row; resolve: (result: Result) => void; reject: (error: unknown) => void }[] = [];
 
-  constructor(rows_max: number, perform: (rows: readonly Row[]) => Promise<readonly Result[]>) {
+  /** @param wait_ms  how long a row waits for others; to the end of the turn where left out */
+  constructor(rows_max: number, perform: (rows: readonly Row[]) => Promise<readonly Result[]>, wait_ms = 0) {
     this.#rows_max = rows_max;
     this.#perform = perform;
+    this.#wait_ms = wait_ms;
   }
 
   add(row: Row): Promise<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
     this.#waiting.push({ row, resolve, reject });
     if (this.#waiting.length >= this.#rows_max) this.#flush();
-    // What is settled by one commit comes within the same turn.
-    else if (this.#waiting.length === 1) setImmediate(() => this.#flush());
+    else if (this.#waiting.length === 1) this.#later();
     return promise;
   }
 
+  #later(): void {
+    if (this.#wait_ms === 0) setImmediate(() => this.#flush());
+    else this.#timer = setTimeout(() => this.#flush(), this.#wait_ms);
+  }
+
   #flush(): void {
+    clearTimeout(this.#timer);
     const chunk = this.#waiting;
     this.#waiting = [];
     if (chunk.length === 0) return;

@@ -71,9 +71,9 @@ describe('the schedule', () => {
       [1, 20],
       [null, 0],
     ]);
-    expect(dueNames(store, 5, nobody, 10)).toEqual([1, 3, 0].map(nameOf));
-    expect(dueNames(store, 5, (name) => name === nameOf(3), 10)).toEqual([1, 0].map(nameOf));
-    expect(dueNames(store, 0, nobody, 10)).toEqual([]);
+    expect(dueNames(store, 5, nobody, { limit: 10 })).toEqual([1, 3, 0].map(nameOf));
+    expect(dueNames(store, 5, (name) => name === nameOf(3), { limit: 10 })).toEqual([1, 0].map(nameOf));
+    expect(dueNames(store, 0, nobody, { limit: 10 })).toEqual([]);
     expect(soonestExpiry(store)).toBe(1);
   });
 
@@ -82,8 +82,12 @@ describe('the schedule', () => {
     await fc.assert(
       fc.asyncProperty(rows, fc.integer({ min: 1, max: 5 }), async (all, limit) => {
         const store = await storeOf(all);
-        const found = dueNames(store, 1, nobody, limit);
+        const found = dueNames(store, 1, nobody, { limit });
+        const again = dueNames(store, 1, nobody, { limit, behind: true });
+        expect(again.toSorted()).toEqual(found.toSorted());
         const due = all.flatMap(([at, eol], n) => (at <= 1 ? [{ name: nameOf(n), eol }] : []));
+        const ends = (names: readonly string[]) => names.map((name) => due.find((each) => each.name === name)!.eol);
+        expect(ends(again)).toEqual(ends(found));
         expect(found.length).toBe(Math.min(limit, due.length));
         expect(new Set(found).size).toBe(found.length);
         for (const name of found) expect(due.map((each) => each.name)).toContain(name);

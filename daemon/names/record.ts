@@ -26,6 +26,8 @@ export interface Held extends IpnsEntry {
 export interface Name {
   readonly machine: Snapshot;
   readonly held: Held;
+  /** When what is out there ends, as far as is known; left out where that is what is held. */
+  readonly expiry_ms?: number;
   /** Null while it is quarantined. */
   readonly due_ms: number | null;
   /** Counts what the owner brought: what was under way for an earlier one is dropped. */
@@ -111,14 +113,18 @@ export const stateOf = ({ machine }: Pick<Name, 'machine'>): NameState => machin
 export const contextOf = ({ machine }: Pick<Name, 'machine'>): NameContext => machine.context as NameContext;
 export const candidateOf = ({ value, sequence, eol_ms }: Candidate): Candidate => ({ value, sequence, eol_ms });
 
-/** Writes a name with its places in the indexes, and counts. @param after  undefined removes it */
+/**
+ * Writes what a name's owner has brought, which is out there already, with its places in the indexes, and counts.
+ *
+ * @param after  undefined removes it
+ */
 export function putName(step: Transaction, name: string, before: Name | undefined, after: Name | undefined): void {
   const tally = new NameTally();
-  placeName(step, name, before, after, tally);
+  placeName(step, name, before, after && { ...after, expiry_ms: after.held.eol_ms }, tally);
   tally.write(step);
 }
 
-/** The same for one of several in a step, whose caller writes the tally of all. */
+/** One of several names in a step, whose caller writes the tally of all. */
 export function placeName(
   step: Transaction,
   name: string,
@@ -127,7 +133,8 @@ export function placeName(
   tally: NameTally,
 ): void {
   tally.move(before, after);
-  if (before !== undefined) removePlaces(step, name, before);
+  const isPlaced = before !== undefined && after !== undefined && isSamePlace(before, after);
+  if (before !== undefined && !isPlaced) removePlaces(step, name, before);
   if (after === undefined) step.remove('names', name);
   else {
     const { held, ...rest } = after;
@@ -136,7 +143,7 @@ export function placeName(
       ...rest,
       held: { ...held, sequence: String(sequence), ttl_ns: String(ttl_ns), record: base64(record) },
     } satisfies Kept);
-    putPlaces(step, name, after);
+    if (!isPlaced) putPlaces(step, name, after);
   }
 }
 
@@ -144,17 +151,23 @@ const PLACE_BYTES = 8;
 /** A record may have ended before 1970, or be made to look so. */
 const placeOf = (time_ms: number): number => Math.max(0, Math.floor(time_ms));
 
-function putPlaces(step: Transaction, name: string, { due_ms, held }: Name): void {
+export const expiryOf = ({ expiry_ms, held }: Name): number => expiry_ms ?? held.eol_ms;
+
+const isSamePlace = (a: Name, b: Name): boolean => a.due_ms === b.due_ms && expiryOf(a) === expiryOf(b);
+
+function putPlaces(step: Transaction, name: string, after: Name): void {
+  const { due_ms } = after;
   if (due_ms === null) return;
-  const [due, eol] = [placeOf(due_ms), placeOf(held.eol_ms)];
+  const [due, eol] = [placeOf(due_ms), placeOf(expiryOf(after))];
   step.put('name_due', [due, name], uintBytes(eol, PLACE_BYTES));
   step.put('name_expiry', [eol, name], uintBytes(due, PLACE_BYTES));
 }
 
-function removePlaces(step: Transaction, name: string, { due_ms, held }: Name): void {
+function removePlaces(step: Transaction, name: string, before: Name): void {
+  const { due_ms } = before;
   if (due_ms === null) return;
   step.remove('name_due', [placeOf(due_ms), name]);
-  step.remove('name_expiry', [placeOf(held.eol_ms), name]);
+  step.remove('name_expiry', [placeOf(expiryOf(before)), name]);
 }
 
 /** What a step changes in the counts and totals, so that the record of them is read and written once, however many names it settles. */
@@ -206,24 +219,37 @@ const wordOf = (value: Uint8Array): number => Number(new DataView(value.buffer, 
  * The names that are due, the nearest end of life first: all of them while they are few, and the most urgent when downtime has
  * left many behind.
  *
- * @param skip  names that are under way, or were given up for now
+ * @param skip     names that are under way, or were given up for now
+ * @param by.behind  many were due when it was asked last, so that the most urgent will do; if it is not so any more, it costs a read
  */
-export function dueNames(reader: Reader, now_ms: number, skip: (name: string) => boolean, limit: number): string[] {
+export function dueNames(
+  reader: Reader,
+  now_ms: number,
+  skip: (name: string) => boolean,
+  by: { readonly limit: number; readonly behind?: boolean },
+): string[] {
+  const { limit, behind = false } = by;
+  const early = behind ? urgentNames(reader, now_ms, skip, limit) : [];
+  if (early.length >= limit) return early.slice(0, limit);
   const page = [...reader.range('name_due', { end: [placeOf(now_ms) + 1, ''], limit: limit + 1 })];
   const due = page.map(([[, name], value]) => ({ name, eol_ms: wordOf(value) })).filter(({ name }) => !skip(name));
   if (page.length <= limit) return urgentFirst(due);
-  // Twice as far as is taken: some that end soon are under way, or wait for a retry.
-  const urgent = [...reader.range('name_expiry', { limit: 2 * limit })]
+  const urgent = behind ? early : urgentNames(reader, now_ms, skip, limit);
+  return [...new Set([...urgent, ...urgentFirst(due)])].slice(0, limit);
+}
+
+/** Of those that end first. Looks twice as far as is taken: some that end soon are under way, or wait for a retry. */
+function urgentNames(reader: Reader, now_ms: number, skip: (name: string) => boolean, limit: number): string[] {
+  return [...reader.range('name_expiry', { limit: 2 * limit })]
     .filter(([[, name], value]) => wordOf(value) <= now_ms && !skip(name))
     .map(([[, name]]) => name);
-  return [...new Set([...urgent, ...urgentFirst(due)])].slice(0, limit);
 }
 
 function urgentFirst(due: { readonly name: string; readonly eol_ms: number }[]): string[] {
   return due.sort((a, b) => a.eol_ms - b.eol_ms).map(({ name }) => name);
 }
 
-/** When the first record ends of those that are republished; undefined when there are none. */
+/** When the first record ends of those that are out there and republished; undefined when there are none. */
 export function soonestExpiry(reader: Reader): number | undefined {
   const [first] = reader.range('name_expiry', { limit: 1 });
   return first?.[0][0];
@@ -241,9 +267,9 @@ export function namesAgree(reader: Reader): boolean {
   const names = [...reader.range('names', { limit: 100_000 })].map(([name, kept]) => [name, nameOfKept(kept)] as const);
   const scheduled = names.filter(([, { due_ms }]) => due_ms !== null);
   const total = Object.values(namesMeta(reader).counts).reduce((sum, each) => sum + each, 0);
-  const placed = scheduled.every(([name, { due_ms, held }]) => {
-    const due = reader.get('name_due', [placeOf(due_ms!), name]);
-    return due !== undefined && wordOf(due) === placeOf(held.eol_ms);
+  const placed = scheduled.every(([name, record]) => {
+    const due = reader.get('name_due', [placeOf(record.due_ms!), name]);
+    return due !== undefined && wordOf(due) === placeOf(expiryOf(record));
   });
   return (
     placed &&

@@ -68,11 +68,13 @@ export class Rounds {
   async #go(): Promise<void> {
     const { store, now, held, fatal } = this.#modules;
     const { signal } = this.#stop;
+    let behind = false;
     const skip = (name: string) => this.#ways.has(name) || this.#failed.has(name);
     try {
       while (!signal.aborted) {
         this.#again = false;
-        const page = held?.() === true ? [] : dueNames(store, now(), skip, PAGE);
+        const page: string[] = held?.() === true ? [] : dueNames(store, now(), skip, { limit: PAGE, behind });
+        behind = page.length === PAGE;
         if (page.length === 0 && this.#ways.size === 0) break;
         for (const name of page) {
           await this.#until(() => this.#ways.size < WAYS_MAX);
@@ -80,7 +82,7 @@ export class Rounds {
           this.#begin(name);
         }
         // Each look costs reads: the next is worth it when more are known to wait, or half of these are done.
-        const enough = page.length === PAGE ? WAYS_MAX - 1 : this.#ways.size >> 1;
+        const enough = behind ? WAYS_MAX - 1 : this.#ways.size >> 1;
         await this.#until(() => this.#ways.size <= enough || this.#again);
       }
     } catch (error) {

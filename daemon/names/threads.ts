@@ -8,8 +8,10 @@ import { runJob } from '../job.ts';
 import type { WrapKeys } from '../wraps.ts';
 import { Chunks } from './limit.ts';
 
-/** A row takes a millisecond, and more where its key moves to another epoch. */
-const ROWS_MAX = 16;
+/** A row takes a millisecond, and more where its key moves to another epoch. What else the thread has to do waits as long. */
+const ROWS_MAX = 32;
+/** For other names to be signed in the same chunk, and settled in the same commit; a name has hours. */
+const WAIT_MS = 5;
 
 interface Modules {
   readonly pool: Pool;
@@ -28,14 +30,18 @@ export class NameThreads {
         const keys = epochs.keysOf(epoch);
         return keys === undefined ? [] : [{ epoch, names: keys.names }];
       });
-    this.extend = new Chunks(ROWS_MAX, async (rows) => {
-      // The last door before a key: whatever asked before the clock was held is asked again.
-      if (held?.() === true) throw new Fault({ code: 'clock_held' });
-      const { epoch, public: published } = epochs.active.keys;
-      if (published.names === null) throw new Error('an epoch has a names key');
-      const to = { epoch, point: fromBase64(published.names) };
-      return runJob(pool, 'extend', { rows, keys: keysOf(rows.map((row) => row.epoch)), to });
-    });
+    this.extend = new Chunks(
+      ROWS_MAX,
+      async (rows) => {
+        // The last door before a key: whatever asked before the clock was held is asked again.
+        if (held?.() === true) throw new Fault({ code: 'clock_held' });
+        const { epoch, public: published } = epochs.active.keys;
+        if (published.names === null) throw new Error('an epoch has a names key');
+        const to = { epoch, point: fromBase64(published.names) };
+        return runJob(pool, 'extend', { rows, keys: keysOf(rows.map((row) => row.epoch)), to });
+      },
+      WAIT_MS,
+    );
     this.examine = new Chunks(ROWS_MAX, (rows) => {
       const wanted = rows.flatMap(({ key }) => (key === null ? [] : [key.epoch]));
       return runJob(pool, 'examine', { rows, keys: keysOf(wanted) });
