@@ -28,6 +28,7 @@ export const ENTRY_TYPES = [
   'migration_started',
   'migration_completed',
   'migration_rolled_back',
+  'handover_completed',
   'names_enrolled',
   'names_removed',
   'names_stale',

@@ -97,6 +97,18 @@ function witness({ attestation: { witness, witness_url } }: Config): Spot[] {
   ];
 }
 
+/** Within it nobody could object. */
+const DELAY_MS_MIN = 3_600_000;
+
+function objection({ daemon, handover }: Config): Spot[] {
+  if (daemon.environment !== 'production' || handover.delay_ms >= DELAY_MS_MIN) return [];
+  const message = `expected at least ${DELAY_MS_MIN} in production: other admins need the time to object`;
+  return [
+    { key: 'handover.delay_ms', message },
+    { key: 'daemon.environment', message: 'expected development while handover.delay_ms is less than an hour' },
+  ];
+}
+
 /** Whoever starts the CVM chooses its KMS; pinning the first that is seen would pin that choice. */
 function anchor(config: Config): Spot[] {
   const { source, kms_root } = config.keys;
@@ -169,6 +181,7 @@ export function conflicts(config: Config): Spot[][] {
     socket(resolve(config.daemon.state_dir, config.api.socket), 'api.socket', 'daemon.state_dir'),
     platforms(config),
     witness(config),
+    objection(config),
     lifetime(config),
     asksDstack(config) ? socket(resolve(config.attestation.dstack_socket), 'attestation.dstack_socket') : [],
     config.keys.source === 'dstack' ? socket(resolve(config.keys.dstack_socket), 'keys.dstack_socket') : [],

@@ -346,6 +346,7 @@ export const schema = table({
     tsm_path: path(),
     sgx_path: path(),
     dstack_socket: path(),
+    simulator_image: text(/^[\w.-]{0,64}$/, 'Empty, or up to 64 letters, digits, and any of "._-"'),
     quote_lifetime_s: integer(60, 86_400, 'seconds'),
     quote_timeout_ms: integer(100, 60_000, 'milliseconds'),
     collateral_dir: text(/^[^\0]{0,4096}$/, 'Empty, or a path'),
@@ -371,6 +372,12 @@ export const schema = table({
   migration: table({
     checkpoint_interval: integer(0, 1_000_000_000, 'batches'),
     checkpoints_max: integer(1, 1000, 'checkpoints'),
+  }),
+  handover: table({
+    delay_ms: integer(0, 2_592_000_000, 'milliseconds'),
+    successor_url: text(SERVICE, 'Empty, or an http or https URL without query'),
+    drain_timeout_ms: integer(1000, 600_000, 'milliseconds'),
+    idle_timeout_ms: integer(1000, 600_000, 'milliseconds'),
   }),
   workers: table({
     open_threads: integer(1, 64, 'threads'),

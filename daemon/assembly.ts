@@ -19,6 +19,9 @@ import type { Logger } from './embedding.ts';
 import { receiptEpoch } from './epoch.ts';
 import { type Epochs, openEpochs } from './epochs.ts';
 import type { Fault } from './fault.ts';
+import { needsPredecessor, openPredecessor, refuseHandedOver, setAside, succeed } from './handover/open.ts';
+import type { Predecessor } from './handover/predecessor.ts';
+import { hasEnded, inheritance, isEndSealed, successorActs } from './handover/record.ts';
 import { Intake } from './intake.ts';
 import { runJob } from './job.ts';
 import { deriveEpoch, type EpochKeys, storeKey } from './keys/keyring.ts';
@@ -56,6 +59,9 @@ interface Modules {
   readonly accept_missing: boolean;
   /** See `SequencerOptions`. */
   readonly accept_new_witness: boolean;
+  /** See `SequencerOptions`. */
+  readonly successor_of: string | undefined;
+  readonly signal: AbortSignal;
   /** An envelope of this client's was refused. */
   readonly onRefused: (client: string) => void;
 }
@@ -85,8 +91,11 @@ export class Rooms {
   orders!: Orders;
   checkpoints!: Checkpoints;
   migrations!: Migrations;
+  handover!: Predecessor;
   pool!: Pool;
   #modules: Modules;
+  /** The host's clock. */
+  readonly #host: () => number;
   readonly #folder: string;
   readonly #onFault: (fault: Fault) => void;
   #source!: KeySource;
@@ -95,6 +104,7 @@ export class Rooms {
 
   constructor(modules: Modules) {
     this.#modules = modules;
+    this.#host = modules.now;
     this.#folder = resolve(modules.config.daemon.state_dir);
     this.#onFault = (fault) => modules.log.warn({ err: fault }, fault.message);
   }
@@ -105,6 +115,8 @@ export class Rooms {
     this.pool = createPool({ ...this.#modules.config.workers, engine: this.#modules.config.signing.engine });
     const threads = this.pool.ready();
     await this.#openStore();
+    await this.#succeed();
+    await refuseHandedOver(this.#basics());
     await this.#openKeys();
     await this.#openEvidence();
     this.#openRotation();
@@ -112,6 +124,7 @@ export class Rooms {
     this.#openWay();
     await this.#openOrders();
     await this.#openMigration();
+    await this.#openHandover();
     await threads;
     await this.#start();
   }
@@ -151,6 +164,26 @@ export class Rooms {
       onFault: this.#onFault,
     });
     this.#modules = { ...this.#modules, now: () => this.clock.now() };
+  }
+
+  #basics() {
+    const { config, log, now, fatal } = this.#modules;
+    return { config, log, now, fatal, store: this.store, pool: this.pool, source: this.#source };
+  }
+
+  /** Where this enclave is to go on with a predecessor's state: it has it, and may, when this resolves. */
+  async #succeed(): Promise<void> {
+    const { successor_of: url, signal } = this.#modules;
+    while (needsPredecessor(this.store, url)) {
+      const about = { url: url!, signal, runtime: this.runtime, state_dir: this.#folder, onFault: this.#onFault };
+      if ((await succeed({ ...this.#basics(), ...about })) === 'active') return;
+      const whole = inheritance(this.store)?.state === 'imported';
+      await this.#watermark?.close();
+      await this.store.close();
+      setAside(this.#folder, whole);
+      this.#modules = { ...this.#modules, now: this.#host };
+      await this.#openStore();
+    }
   }
 
   /** The keys of epochs, and what is wrapped by them. */
@@ -310,7 +343,7 @@ export class Rooms {
         hybrid_ecdsa: risk.allowed.ecdsa,
         attested: this.#isAttested(),
       }),
-      holds: (reader) => rotator.holdsCuts(reader) || risk.holdsCuts(reader),
+      holds: (reader) => this.handover.holds(reader) || rotator.holdsCuts(reader) || risk.holdsCuts(reader),
       witnessed: this.witnessed,
       now,
       onRefused,
@@ -345,7 +378,8 @@ export class Rooms {
     const { clock } = this;
     const acts = actHandlers({ redundancy, clock, onForced: () => rotator.wake(), onRisk: () => risk.reassess() });
     const onExecuted = () => sealer.wake();
-    this.orders = await openOrders({ runtime, store, log: epochs.log, config, acts, now, onExecuted });
+    const all = { ...acts, ...successorActs(() => config.handover.delay_ms, now) };
+    this.orders = await openOrders({ runtime, store, log: epochs.log, config, acts: all, now, onExecuted });
   }
 
   async #openMigration(): Promise<void> {
@@ -363,8 +397,36 @@ export class Rooms {
     this.migrations = new Migrations({ runtime, store, verify: ml_dsa_87.verify, now, onMoved });
   }
 
+  async #openHandover(): Promise<void> {
+    const { epochs, attester, sealer, intake, cutter, rotator } = this;
+    this.handover = await openPredecessor({
+      ...{ ...this.#basics(), epochs, attester, sealer },
+      onPaused: () => intake.pause(true),
+      drained: (limit) => this.#drained(limit),
+      onResumed: () => {
+        intake.pause(false);
+        for (const room of [cutter, sealer, rotator, this.checkpoints]) room.wake();
+      },
+      onEnded: async () => {
+        sealer.stop();
+        await Promise.all([cutter, this.risk, this.checkpoints, rotator, this.names].map((room) => room.stop()));
+        await this.wrapping.stop();
+      },
+    });
+  }
+
+  /** An enclave that has ended answers, and sees to it that a seal says so. */
+  #startEnded(): void {
+    this.#started = true;
+    this.intake.pause(true);
+    this.attester.start();
+    this.witnessed?.start();
+    this.handover.resumeEnd();
+  }
+
   /** Performs what the last life of the daemon left owed, and lets everything run. */
   async #start(): Promise<void> {
+    if (hasEnded(this.store)) return this.#startEnded();
     const { config, now } = this.#modules;
     const { runtime, store, pool, epochs, cutter, sealer, rotator, risk } = this;
     const { in_flight_max } = config.sequencer;
@@ -418,16 +480,23 @@ export class Rooms {
 
   /** Once it has started, what is on its way gets its signatures, and a seal covers it. @returns whether all of it is sealed */
   async finish(limit: AbortSignal): Promise<boolean> {
-    const covered = () => {
-      const { size, sealed } = meta(this.store, 'log');
-      return size === sealed;
-    };
     this.intake.drain();
+    await this.handover.stop();
+    if (hasEnded(this.store)) return isEndSealed(this.store);
     await this.cutter.stop();
     await this.risk.stop();
     await this.checkpoints.stop();
     // First: from now on no seal waits for a rotation.
     await Promise.race([this.rotator.stop(), aborted(limit)]);
+    return this.#drained(limit);
+  }
+
+  /** Until everything that is owed is done and a seal covers it, or the time is over. @returns whether all of it is sealed */
+  async #drained(limit: AbortSignal): Promise<boolean> {
+    const covered = () => {
+      const { size, sealed } = meta(this.store, 'log');
+      return size === sealed;
+    };
     for (;;) {
       await this.runtime.drained(limit);
       if (limit.aborted || (covered() && this.runtime.state().owed === 0)) return covered();

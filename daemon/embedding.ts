@@ -13,6 +13,7 @@ import type { Config, Settings } from '../config/schema.ts';
 import type { AssetData } from './assetdata.ts';
 import type { Clock } from './clock.ts';
 import type { ActiveEpoch, Epochs } from './epochs.ts';
+import type { Predecessor } from './handover/predecessor.ts';
 import type { Admission } from './intake.ts';
 import type { MigrationOutcome, Migrations } from './migration.ts';
 import type { Names } from './names.ts';
@@ -56,6 +57,13 @@ export interface SequencerOptions {
   readonly accept_missing_watermark?: boolean;
   /** An operator's word for one start: the witness was replaced, or restored from a copy, and is the one to remember. */
   readonly accept_new_witness?: boolean;
+  /**
+   * The URL of an enclave that hands its log over: its state is taken into an empty state folder, and the sequencer is there once
+   * that enclave has ended. Where the state was taken already, this changes nothing.
+   */
+  readonly successor_of?: string;
+  /** Gives up waiting for a predecessor. */
+  readonly signal?: AbortSignal;
 }
 
 export interface SequencerEvents {
@@ -128,6 +136,8 @@ export interface Sequencer extends AsyncDisposable {
   /** Puts an asset under a policy; durable and in the log when it resolves with `ok`. */
   registerAsset(input: RegistrationInput): Promise<AssetAnswer>;
   readonly migrations: Migrations;
+  /** Hands the log over to a successor enclave. */
+  readonly handover: Predecessor;
   /** Begins a migration of all assets; durable when it resolves with `ok`, and running once its checkpoint is signed. */
   startMigration(wish?: StartMigrationInput): Promise<MigrationOutcome>;
   /** Completes the migration that runs, by its checkpoint: the id, or as a batch has it. There is no way back from it. */

@@ -9,6 +9,7 @@ import { PK_ROOT_BYTES, slhDsaKeyOf } from '../workers/slhdsa.ts';
 import { inGrace } from './epoch.ts';
 import { Fault } from './fault.ts';
 import { type Founding, foundLog } from './genesis.ts';
+import { openInherited } from './keys/inherited.ts';
 import { deriveEpoch, deriveReading, type EpochKeys, keysetOf, type ReadingKeys } from './keys/keyring.ts';
 import type { KeySource } from './keys/source.ts';
 import { type KeysetRecord, keysetRecord, type Meta, meta } from './records.ts';
@@ -46,7 +47,7 @@ export async function openEpochs(modules: Founding & { store: Store }): Promise<
   const pending = keysetRecord(store, active + 1);
   if (pending !== undefined) signing.push(await deriveAgain(source, pending, genesis));
   const reading: ReadingKeys[] = [];
-  for (const epoch of inGrace(store)) reading.push(await readAgain(source, published(store, epoch)));
+  for (const epoch of inGrace(store)) reading.push(await readAgain(store, source, published(store, epoch)));
   return new Epochs(store, signing, reading);
 }
 
@@ -64,8 +65,9 @@ async function deriveAgain(source: KeySource, record: KeysetRecord, log: Meta['g
   return keys;
 }
 
-async function readAgain(source: KeySource, { keyset }: KeysetRecord): Promise<ReadingKeys> {
-  const { public: found, ...keys } = await deriveReading(source, keyset.epoch);
+async function readAgain(store: Store, source: KeySource, { keyset }: KeysetRecord): Promise<ReadingKeys> {
+  const inherited = await openInherited(store, source, keyset.epoch);
+  const { public: found, ...keys } = inherited ?? (await deriveReading(source, keyset.epoch));
   for (const name of ['x_wing', 'ecies', 'names'] as const) {
     if (found[name] !== keyset[name]) throw otherKeys(source, keyset.epoch);
   }
@@ -126,6 +128,15 @@ export class Epochs {
   /** Keys of the epoch to come, before their keyset is published. */
   add(keys: EpochKeys): void {
     this.#signing.set(keys.epoch, keys);
+  }
+
+  /** This enclave has ended, and a seal says so: from here on nothing is signed, whoever asks. */
+  endSigning(): void {
+    const { keys, ...active } = this.#active;
+    this.#signing.clear();
+    this.#reading.set(keys.epoch, withoutSigning(keys));
+    // Who asks what the epoch is gets an answer; who would sign finds no key.
+    this.#active = { ...active, keys: { ...withoutSigning(keys), secp256k1: null } as unknown as EpochKeys };
   }
 
   /** Brings the memory in line with the store, after a commit that moved an epoch: keys that are not needed are let go. */

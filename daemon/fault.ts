@@ -44,6 +44,10 @@ export const FAULTS = {
     (d) => `The store has ${d.waiting} steps waiting for the disk, which is its bound.`,
     'Try again; a disk that is this slow needs a look.',
   ],
+  store_held: [
+    () => 'The state of this enclave is being handed over to a successor, or was.',
+    'Go on at the successor; if the handover fails, this enclave takes everything again.',
+  ],
   store_closed: [() => 'The store is closed.', 'Nothing: the daemon is ending, and the next start goes on.'],
   watermark_missing: [
     (d) => `The watermark file${at(d)} is ${d.reason ?? 'missing'} though the store has promised signatures.`,
@@ -111,6 +115,18 @@ export const FAULTS = {
   witness_rolled_back: [
     (d) => `The witness at ${d.url} has followed ${d.found} entries of the log, but acknowledged ${d.size} before.`,
     'It runs on a copy from earlier: restore its newest; or, when that is lost, start this daemon once with --accept-new-witness.',
+  ],
+  succession_failed: [
+    (d) => `The state of the predecessor at ${d.url} was not taken: ${d.reason}.`,
+    'Nothing is signed here. See that it is the right one and runs, that its handover is open, and that each allows the other.',
+  ],
+  succession_unfinished: [
+    (d) => `The store${at(d)} holds the state of a predecessor that was not seen to end.`,
+    'Start with --successor-of and the URL of the predecessor, which may have ended for this enclave alone.',
+  ],
+  handed_over: [
+    (d) => `This enclave has handed its log over: the successor at ${d.url} holds the sealed entry that says so.`,
+    'Nothing is signed here. This store is a copy from before: take it away, and let the successor go on.',
   ],
   token_invalid: [(d) => `The token file${at(d)} holds no token: ${d.reason}.`, 'Mend it or take it away.'],
   clock_held: [

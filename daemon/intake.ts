@@ -51,6 +51,7 @@ export class Intake {
   readonly #now: () => number;
   readonly #aging: () => number;
   #draining = false;
+  #paused = false;
 
   constructor(modules: {
     runtime: Runtime;
@@ -79,6 +80,11 @@ export class Intake {
     this.#draining = true;
   }
 
+  /** While a handover lasts, nothing is admitted; if it fails, admission goes on. */
+  pause(paused: boolean): void {
+    this.#paused = paused;
+  }
+
   get draining(): boolean {
     return this.#draining;
   }
@@ -89,7 +95,7 @@ export class Intake {
    */
   async admit(envelope: Envelope, client?: string): Promise<Admission> {
     const { capacity, retry_after_s, batch_size, age_max_cuts, schemes = SCHEMES } = this.#options();
-    if (this.#draining) return { ok: false, code: 'draining', retry_after_s };
+    if (this.#draining || this.#paused) return { ok: false, code: 'draining', retry_after_s };
     const { writable, reason } = this.#store.state();
     if (!writable) return { ok: false, code: 'store_unavailable', retry_after_s };
     if (reason === 'disk_low') return { ok: false, code: 'disk_low', retry_after_s };

@@ -13,11 +13,10 @@ import {
   rootAt,
 } from '../actors/tree.ts';
 import { keysetRecord, meta, putMeta, sealRecord } from './records.ts';
-import type { Step } from './runtime.ts';
-import type { Reader } from './store.ts';
+import type { Reader, Transaction } from './store.ts';
 
 /** @returns the leaf's index */
-export function appendLog(step: Step, kind: LogKind, digest: string): number {
+export function appendLog(step: Transaction, kind: LogKind, digest: string): number {
   const log = meta(step, 'log');
   const index = log.size;
   step.put('log', index, { kind: LOG_KINDS.indexOf(kind), digest });

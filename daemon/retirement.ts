@@ -61,5 +61,6 @@ export function retire(step: Step, epoch: number, now_ms: number): void {
   step.send(EPOCH, epoch, { type: 'retired' });
   const { active } = meta(step, 'epoch');
   putMeta(step, 'epoch', { active, grace: inGrace(step).filter((each) => each !== epoch) });
+  step.remove('inherited', epoch);
   step.journal('epoch_retired', { epoch, forced, created_at: timestamp(now_ms) }, now_ms);
 }

@@ -28,7 +28,7 @@ import {
   sealRecord,
 } from './records.ts';
 import type { Performer, Runtime, Step } from './runtime.ts';
-import type { Reader, Store } from './store.ts';
+import type { Reader, Store, Transaction } from './store.ts';
 import type { Watermark } from './watermark.ts';
 import type { Witnessed } from './witnessed.ts';
 
@@ -160,12 +160,41 @@ export class Sealer {
     await runtime.commit((step) => {
       const record = ahead ? this.#current(step, quoted) : this.#draft(step, attester.providers());
       if (record === undefined) return;
-      const { size } = record.head;
-      if (record.quoted?.phala_redundancy?.role === 'witness') witnessed?.note(step, size);
-      step.put('seals', size, record);
-      step.put('watermarks', `head/${size}`, { digest: record.digest });
-      putMeta(step, 'log', { ...meta(step, 'log'), sealing: size });
-      step.owe({ kind: 'seal', subject: size });
+      this.#promise(step, record);
+      step.owe({ kind: 'seal', subject: record.head.size });
+    });
+  }
+
+  #promise(step: Transaction, record: SealRecord): void {
+    const { size } = record.head;
+    if (record.quoted?.phala_redundancy?.role === 'witness') this.#modules.witnessed?.note(step, size);
+    step.put('seals', size, record);
+    step.put('watermarks', `head/${size}`, { digest: record.digest });
+    putMeta(step, 'log', { ...meta(step, 'log'), sealing: size });
+  }
+
+  /**
+   * The last head of an enclave that has ended: of all that its log holds, and nothing owed behind it. Called again after a
+   * fault or a crash, it finishes what it has promised. No entry of the journal tells of it, since the successor's goes on from here.
+   *
+   * @param commit  of whoever holds the store
+   */
+  async sealLast(commit: Store['commit'], signal: AbortSignal): Promise<void> {
+    const { store, attester, witnessed } = this.#modules;
+    if (meta(store, 'log').sealing === null) {
+      const ahead = attester.redundant || witnessed !== undefined;
+      const quoted = ahead ? ((await this.#witnessed()) ?? (await this.#quoted())) : undefined;
+      await commit((step) => {
+        const record = ahead ? this.#current(step, quoted) : this.#draft(step, attester.providers());
+        if (record !== undefined) this.#promise(step, record);
+      });
+    }
+    const { sealing: size } = meta(store, 'log');
+    if (size === null) return;
+    const signed = await this.#seal(size, signal);
+    await commit((step) => {
+      step.put('seals', size, { ...sealRecord(step, size)!, quoted: null, signed });
+      putMeta(step, 'log', { ...meta(step, 'log'), sealed: size, sealing: null });
     });
   }
 

@@ -18,6 +18,7 @@ import { batchFile, recentBatches } from './batches.ts';
 import type { Clock } from './clock.ts';
 import type { Sequencer, SequencerEvents, SequencerOptions, Submission } from './embedding.ts';
 import type { ActiveEpoch, Epochs } from './epochs.ts';
+import type { Predecessor } from './handover/predecessor.ts';
 import { createLogger } from './logger.ts';
 import type { MigrationOutcome, Migrations } from './migration.ts';
 import type { Names } from './names.ts';
@@ -104,6 +105,8 @@ class Assembled implements Sequencer {
       fatal: options.fatal ?? rethrow,
       accept_missing: options.accept_missing_watermark ?? false,
       accept_new_witness: options.accept_new_witness ?? false,
+      successor_of: options.successor_of,
+      signal: options.signal ?? new AbortController().signal,
       onRefused: (client) => this.events.emit('refused', client),
     });
   }
@@ -170,6 +173,10 @@ class Assembled implements Sequencer {
 
   get migrations(): Migrations {
     return this.#rooms.migrations;
+  }
+
+  get handover(): Predecessor {
+    return this.#rooms.handover;
   }
 
   startMigration(wish?: StartMigrationInput): Promise<MigrationOutcome> {

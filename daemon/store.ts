@@ -29,7 +29,7 @@ import {
   Step,
   type Transaction,
 } from './step.ts';
-import type { Json } from './tables.ts';
+import type { Json, Table } from './tables.ts';
 import { createVault, type Vault } from './vault.ts';
 
 export type { Range, Reader, Transaction } from './step.ts';
@@ -99,9 +99,30 @@ export interface Store extends Reader {
   verifyJournal(): number;
   /** 32 bytes for another file beside the store (the watermark's MAC). */
   derive(purpose: string): Uint8Array;
+  /** Records of a table in the clear, in key order, for another enclave: at least one, then as many as fit. */
+  rows(table: Table, after: Uint8Array | undefined, bytes_max: number): Row[];
+  /**
+   * Takes records of another enclave's store as they are, durably. For a store that begins with them, before anything else.
+   *
+   * @param head  where its journal ends, once all of it is there. @throws Fault `store_corrupt` when the entries don't lead there
+   */
+  adopt(rows: readonly Row[], head?: JournalHead): void;
+  /** From now on nobody else's steps are committed: they are rejected with Fault `store_held`. */
+  hold(): Hold;
   /** Copies the store, consistent and sealed as it is, into another folder. */
   backup(folder: string): Promise<void>;
   close(): Promise<void>;
+}
+
+/** A record as it travels: encoded key and value. */
+export type Row = { readonly table: Table; readonly key: Uint8Array; readonly value: Uint8Array };
+
+/** Who hands the state over to another enclave: what is not in it must not be acknowledged any more. */
+export interface Hold {
+  /** As the store's own. */
+  commit: Store['commit'];
+  /** Everybody commits again. */
+  release(): void;
 }
 
 type Waiting = { run(step: Step): void; resolve(): void; reject(error: unknown): void };
@@ -208,6 +229,7 @@ class LmdbStore implements Store {
   #commits = 0;
   #steps = 0;
   #closed = false;
+  #held = false;
 
   constructor(options: StoreOptions, lock: Lock, vault: Vault, environment: Environment, damage: Damage) {
     this.#options = options;
@@ -263,6 +285,45 @@ class LmdbStore implements Store {
   }
 
   commit<T>(step: (tx: Transaction) => T): Promise<T> {
+    return this.#held ? Promise.reject(new Fault({ code: 'store_held' })) : this.#enqueue(step);
+  }
+
+  hold(): Hold {
+    assert(!this.#held, 'a store is held by one');
+    this.#held = true;
+    return {
+      commit: (step) => this.#enqueue(step),
+      release: () => {
+        this.#held = false;
+      },
+    };
+  }
+
+  rows(table: Table, after: Uint8Array | undefined, bytes_max: number): Row[] {
+    const rows: Row[] = [];
+    const start = after === undefined ? undefined : Buffer.from(after).toString('latin1');
+    let bytes = 0;
+    for (const [key, value] of this.#environment.scan(table, { start, reverse: false })) {
+      if (key === start) continue;
+      bytes += key.length + value.length;
+      if (bytes > bytes_max && rows.length > 0) break;
+      rows.push({ table, key: Uint8Array.from(Buffer.from(key, 'latin1')), value: value.slice() });
+    }
+    return rows;
+  }
+
+  adopt(rows: readonly Row[], head?: JournalHead): void {
+    const overlay = new Overlay(this.#environment);
+    for (const { table, key, value } of rows) {
+      const name = Buffer.from(key).toString('latin1');
+      assert(table !== 'meta' || !name.startsWith(OWN_PREFIX), 'names under store/ belong to the store');
+      overlay.set(table, name, value);
+    }
+    this.#write(overlay, head === undefined ? this.#counters : { ...this.#counters, head });
+    if (head !== undefined) verifyChain(this.#environment, head, Number.POSITIVE_INFINITY);
+  }
+
+  #enqueue<T>(step: (tx: Transaction) => T): Promise<T> {
     if (this.#closed) return Promise.reject(new Fault({ code: 'store_closed' }));
     if (this.#broken !== undefined) return Promise.reject(this.#ioFault(this.#broken));
     if (this.#queue.length >= (this.#options.queue_max ?? QUEUE_MAX)) {

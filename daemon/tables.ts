@@ -54,6 +54,8 @@ export type Rows = {
   names: [ipns_name: string, value: Json];
   name_due: [place: readonly [due_ms: number, ipns_name: string], value: Uint8Array];
   name_expiry: [place: readonly [eol_ms: number, ipns_name: string], value: Uint8Array];
+  handovers: [leaf_index: number, value: Json];
+  inherited: [epoch: number, value: Uint8Array];
 };
 
 export type Table = keyof Rows;
@@ -214,6 +216,10 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   name_due: { key: numbered, value: 'bytes' },
   // [eol_ms, name] → uint64 due_ms: whose record ends first
   name_expiry: { key: numbered, value: 'bytes' },
+  // leaf_index → a handover of this log, its own or by which it came; kept for ever
+  handovers: { key: uint, value: 'json' },
+  // epoch → what a predecessor handed over of it, wrapped under the role `inherited`; gone when it retires
+  inherited: { key: uint, value: 'bytes' },
 };
 
 export const tableNames = Object.keys(tables) as readonly Table[];

@@ -26,8 +26,8 @@ import type { WITNESS_MODES } from '../config/schema.ts';
 import { Fault } from './fault.ts';
 import { logRoot, signedHead } from './log.ts';
 import { batchRecord, meta } from './records.ts';
-import type { Runtime, Step } from './runtime.ts';
-import type { Reader, Store } from './store.ts';
+import type { Runtime } from './runtime.ts';
+import type { Reader, Store, Transaction } from './store.ts';
 import type { VerifiedQuote } from './tee/platform.ts';
 import { type Line, type LineOptions, openLine } from './witness/line.ts';
 import { OrderQueue } from './witness/orderqueue.ts';
@@ -229,7 +229,7 @@ export class Witnessed {
   }
 
   /** Part of the step that promises a head: from now on a witness that stands below it was put back. */
-  note(step: Step, size: number): void {
+  note(step: Transaction, size: number): void {
     const record = witnessRecord(step);
     if (record !== undefined && record.size < size) step.put('meta', 'witness', { ...record, size });
   }

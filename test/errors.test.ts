@@ -30,6 +30,7 @@ import { checkpointsMeta } from '../daemon/freeze.ts';
 import { type Meta, meta, putMeta } from '../daemon/records.ts';
 import type { Wraps } from '../daemon/wraps.ts';
 import { makeAdmin } from './admin.ts';
+import { handoverProblem } from './handoverproblems.ts';
 import { enveloped, forged, type House, openHouse, quiet, signed } from './house.ts';
 import { limitedDaemon } from './limited.ts';
 
@@ -49,11 +50,8 @@ interface World {
 
 const BY_HAND = { batch_interval_ms: 60_000, batch_size: 50 };
 const [alice, mallory] = [makeAdmin(1), makeAdmin(2)];
-/** The room that can do it is yet to come. */
-const UNSUPPORTED = {
-  type: 'revoke_measurement',
-  measurement: { quote_type: 'SEV-SNP', measurement: `0x${'00'.repeat(48)}` },
-} as const;
+/** There is no second platform. */
+const UNSUPPORTED = { type: 'set_redundancy', enabled: true, worker: null, enclave: null } as const;
 const RETIRE = { type: 'retire_epoch', epoch: 1 } as const;
 const METRICS_TOKEN = 'm'.repeat(64);
 const DATA_TOKEN = 'd'.repeat(64);
@@ -249,6 +247,20 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
     });
     return ask({ socketPath: at.socket }, { method: 'DELETE', path: '/assets/zinc' });
   },
+  handover_no_url: ({ at }) =>
+    ask({ socketPath: at.socket }, { method: 'POST', path: '/admin/handover', headers: JSON_TYPE, body: '{}' }),
+  handover_not_open: () => handoverProblem('handover_not_open'),
+  handover_ended: () => handoverProblem('handover_ended'),
+  handover_session_unknown: () => handoverProblem('handover_session_unknown'),
+  handover_not_accepted: () => handoverProblem('handover_not_accepted'),
+  handover_not_drained: () => handoverProblem('handover_not_drained'),
+  handover_running: () => handoverProblem('handover_running'),
+  handed_over: () => handoverProblem('handed_over'),
+  successor_other_schema: () => handoverProblem('successor_other_schema'),
+  successor_keyset_refused: () => handoverProblem('successor_keyset_refused'),
+  successor_evidence_refused: () => handoverProblem('successor_evidence_refused'),
+  successor_not_allowed: () => handoverProblem('successor_not_allowed'),
+  successor_not_in_force: () => handoverProblem('successor_not_in_force'),
   migration_running: () => migrating((at) => moving(at, 'start')),
   migration_preparing: () =>
     migrating(async (at, sequencer) => {

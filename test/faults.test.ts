@@ -57,6 +57,10 @@ const PROVOKED: Record<FaultCode, Provoked> = {
   },
   store_busy: { inside: 'test/faults.test.ts' },
   store_closed: { inside: 'daemon/store.damage.test.ts' },
+  store_held: { inside: 'daemon/handover/handover.test.ts' },
+  succession_failed: { inside: 'daemon/handover/handover.test.ts' },
+  succession_unfinished: { inside: 'daemon/handover/handover.test.ts' },
+  handed_over: { inside: 'daemon/handover/handover.test.ts' },
   watermark_missing: {
     ends: (state) => rmSync(join(state, 'store', 'watermark')),
     says: /^The watermark file at .+ is missing .+ --accept-missing-watermark\.$/,

@@ -190,6 +190,23 @@ export const EXAMPLES: readonly Example[] = [
     curl: 'curl -s -X POST -H "Authorization: Bearer $(cat state/admin.token)" $AEGIS/migration/start',
   },
   open(
+    'GET /handover',
+    'Whether this enclave hands its log over to another, who may succeed it, and the newest handover of the log, sealed',
+    '$AEGIS/handover',
+  ),
+  {
+    route: 'POST /admin/handover',
+    role: 'admin',
+    answer: 'Lets a successor come that an admin’s order in force allows; `successor_url` is where clients go on',
+    curl: `curl -s -X POST -H 'content-type: application/json' -d '{"successor_url": "https://next.example"}' --unix-socket state/aegisd.sock http://aegisd/admin/handover`,
+  },
+  {
+    route: 'DELETE /admin/handover',
+    role: 'admin',
+    answer: 'Lets no successor come any more; one that is there gets nothing more, and everything goes on here',
+    curl: 'curl -s -X DELETE --unix-socket state/aegisd.sock http://aegisd/admin/handover',
+  },
+  open(
     'GET /migration/status',
     'The newest migration with its checkpoint, and the last checkpoints',
     '$AEGIS/migration/status',

@@ -354,6 +354,71 @@ export const PROBLEMS = {
     'The pool of pending envelopes is full; see Retry-After.',
     'Send the same envelope again after Retry-After. Operator: mempool.capacity is the bound.',
   ],
+  handover_not_open: [
+    409,
+    'No handover is open here.',
+    'Operator: `aegisd handover <url>` on the enclave that hands over, once its successor runs.',
+  ],
+  handover_no_url: [
+    409,
+    'Nobody has said where clients are to go on.',
+    'Give the URL of the successor, or set handover.successor_url.',
+  ],
+  handover_ended: [
+    409,
+    'This enclave has ended, for the successor that GET /handover names; no other can come.',
+    'Go on at the successor.',
+  ],
+  handover_session_unknown: [
+    409,
+    'There is no such transfer, or it is over, or this is not what comes next in it.',
+    'Greet again: the state is given from its beginning.',
+  ],
+  handover_not_accepted: [
+    409,
+    'What was accepted is not what was handed over.',
+    'Take the state again; nothing has ended by it.',
+  ],
+  successor_other_schema: [
+    409,
+    'The successor keeps another version of the store.',
+    'Hand over between releases with one schema; `detail` has the one that is here.',
+  ],
+  successor_keyset_refused: [
+    409,
+    'The keyset of the successor is not the one of the next epoch of this log.',
+    'Start it with the settings of this log; `detail` says what was expected.',
+  ],
+  successor_evidence_refused: [
+    403,
+    'The evidence of the successor does not verify.',
+    'Check attestation.policy of the predecessor: it must allow the root of the successor’s platform. `detail` says why.',
+  ],
+  successor_not_allowed: [
+    403,
+    'No order of an admin lets this enclave succeed.',
+    'Have an admin sign `allow_measurement` for what GET /attestation of a daemon on the new image measures.',
+  ],
+  successor_not_in_force: [
+    403,
+    'The order that lets this enclave succeed is not in force yet.',
+    'Wait until `in_force_after_ms` of it has come; GET /handover lists it.',
+  ],
+  handover_not_drained: [
+    503,
+    'What was in hand was not signed and sealed in time, so nothing was handed over.',
+    'Try again; look at /ready and at handover.drain_timeout_ms.',
+  ],
+  handover_running: [
+    503,
+    'A successor enclave takes the state at this moment; nothing is changed meanwhile.',
+    'Send it again after Retry-After, or at `successor_url` once that answers.',
+  ],
+  handed_over: [
+    503,
+    'This enclave has handed its log over and will never sign again.',
+    'Send it to `successor_url`; receipts, proofs and cursors of this log go on there.',
+  ],
   draining: [
     503,
     'The daemon is ending and admits nothing any more.',
@@ -420,6 +485,7 @@ const Extensions = z.object({
   newest: Counter.optional().describe('The newest cursor.'),
   envelope_id: Bytes32.optional(),
   leaf_index: Counter.optional().describe('Of the order that has used the nonce, in the log.'),
+  successor_url: z.string().optional().describe('Where the log goes on.'),
 });
 type Extensions = z.output<typeof Extensions>;
 

@@ -349,7 +349,7 @@ describe('the document', () => {
           ['/assets/{id}/encrypt', '/assets/{id}/decrypt', '/assets/{id}/rewrap'],
           ['/names', '/names/{name}', '/names/{name}/record', '/republish', '/admin/republish-health'],
           ['/migration/start', '/migration/complete', '/migration/rollback', '/migration/status', '/admin/backup'],
-          ['/migration/checkpoints/{id}', '/migration/checkpoints/{id}/snapshots'],
+          ['/migration/checkpoints/{id}', '/migration/checkpoints/{id}/snapshots', '/handover', '/admin/handover'],
           ['/qrm/risk', '/qrm/history', '/qrm/indicators', '/qrm/indicators/{id}/withdraw'],
           ['/qrm/simulation/start', '/qrm/simulation/stop'],
           ['/public-key', '/ready', '/sequencer/status', '/transactions', '/transactions/{id}'],
@@ -361,6 +361,7 @@ describe('the document', () => {
     );
     expect(guarded.map(([path]) => path).sort()).toEqual([
       '/admin/backup',
+      '/admin/handover',
       '/admin/orders',
       '/admin/republish-health',
       '/assets/register',

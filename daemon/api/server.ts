@@ -17,6 +17,7 @@ import { Budget, Turns } from './budget.ts';
 import { closeDoor, type DoorOptions, openSocket, openTcp, peerOf } from './door.ts';
 import { epochs } from './epochs.ts';
 import { feed } from './feed.ts';
+import { handover } from './handover.ts';
 import { health } from './health.ts';
 import { acceptJson, NoQuery, validatorCompiler } from './input.ts';
 import { log } from './log.ts';
@@ -176,6 +177,7 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
     assets,
     assetData,
     migration,
+    handover,
     backup,
     names,
     republish,

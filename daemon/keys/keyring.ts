@@ -61,11 +61,40 @@ export interface ReadingHalf extends Omit<ReadingKeys, 'public'> {
 
 /** The keys of an epoch that signs no more. */
 export async function deriveReading(source: KeySource, epoch: number): Promise<ReadingHalf> {
+  const secrets = await readingSecrets(source, epoch);
+  try {
+    return readingOf(epoch, secrets);
+  } finally {
+    secrets.fill(0);
+  }
+}
+
+/** What `readingSecrets` gives: four secrets of 32 bytes. */
+export const READING_BYTES = 128;
+
+/**
+ * What opens and unwraps in an epoch: X-Wing seed ‖ ecies scalar ‖ asset key ‖ names scalar. It leaves this file for one reason: a
+ * successor enclave (handover/) that an admin's order allows goes on opening what was encrypted to the epoch.
+ *
+ * @returns 128 bytes off the V8 heap, the caller's to wipe
+ */
+export async function readingSecrets(source: KeySource, epoch: number): Promise<Uint8Array> {
   const at = deriver(source, epoch);
-  const x_wing = await at('envelope', 'x-wing', 32, xwingKey);
-  const ecies = await at('envelope', 'secp256k1', 48, (wide) => withScalar(wide, eciesKey));
-  const asset = await at('asset', 'aes-256-gcm', 32, (bytes) => createSecretKey(bytes));
-  const names = await at('names', 'secp256k1', 48, (wide) => withScalar(wide, eciesKey));
+  const secrets = new Uint8Array(new ArrayBuffer(READING_BYTES));
+  const put = (offset: number) => (bytes: Uint8Array) => secrets.set(bytes, offset);
+  await at('envelope', 'x-wing', 32, put(0));
+  await at('envelope', 'secp256k1', 48, (wide) => withScalar(wide, put(32)));
+  await at('asset', 'aes-256-gcm', 32, put(64));
+  await at('names', 'secp256k1', 48, (wide) => withScalar(wide, put(96)));
+  return secrets;
+}
+
+/** @param secrets  of `readingSecrets`; not kept, and wiping them is the caller's job */
+export function readingOf(epoch: number, secrets: Uint8Array): ReadingHalf {
+  const x_wing = xwingKey(secrets.subarray(0, 32));
+  const ecies = eciesKey(secrets.subarray(32, 64));
+  const asset = createSecretKey(secrets.subarray(64, 96));
+  const names = eciesKey(secrets.subarray(96, READING_BYTES));
   return {
     epoch,
     x_wing: x_wing.handle,
@@ -74,6 +103,16 @@ export async function deriveReading(source: KeySource, epoch: number): Promise<R
     names: names.handle,
     public: { x_wing: base64(x_wing.publicKey), ecies: base64(ecies.publicKey), names: base64(names.publicKey) },
   };
+}
+
+/** Opens the state of a predecessor, for which it is encrypted to the epoch that will go on with it. */
+export async function deriveHandover(source: KeySource, epoch: number): Promise<XWingHandle> {
+  return (await deriver(source, epoch)('handover', 'x-wing', 32, xwingKey)).handle;
+}
+
+/** The role `inherited`: wraps what a predecessor handed over of its epochs. It belongs to no epoch of its own, as the store's. */
+export async function inheritedKey(source: KeySource): Promise<KeyObject> {
+  return secret(source, path('inherited', 'aes-256-gcm', 0), 32, (bytes) => createSecretKey(bytes));
 }
 
 /** @param slhDsa  costs most of a second; in place where left out */

@@ -65,8 +65,9 @@ type ProviderKind = (typeof ATTESTATION_PROVIDERS)[number];
 
 /** The SDK of dstack takes a while to load, so each provider is loaded where it is wanted. */
 const OPENERS: Record<ProviderKind, (options: OpenOptions) => Promise<Opened>> = {
-  async simulator({ state_dir, now }) {
-    const provider = openSimulator(join(state_dir, 'simulator', 'pki'), now);
+  async simulator({ config, state_dir, now }) {
+    const { simulator_image } = config.attestation;
+    const provider = openSimulator(join(state_dir, 'simulator', 'pki'), now, simulator_image);
     return { provider, policy: { roots: [provider.root], tcb_statuses: ['UpToDate'] } };
   },
   async tsm(options) {

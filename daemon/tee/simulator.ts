@@ -24,7 +24,7 @@ import type { ReportField } from '../../actors/tdx.ts';
 import { Fault } from '../fault.ts';
 import { makePki, type Pki, VALID_TO_MS } from './pki.ts';
 import type { QuoteProvider } from './provider.ts';
-import { makeCollateral, makeQuote } from './tdx.ts';
+import { imageFields, makeCollateral, makeQuote } from './tdx.ts';
 
 /** Collateral lasts so long, and is issued anew when a quarter of it is left. */
 const COLLATERAL_YEARS = 10;
@@ -52,16 +52,18 @@ export interface Simulator extends QuoteProvider {
  * Opens the simulator of a folder, or makes it there when the folder is missing or empty. Ends with a quote that is made
  * and verified, so that what is handed out later verifies too.
  *
- * @param now  wall clock in ms; asked at every quote
+ * @param now    wall clock in ms; asked at every quote
+ * @param image  another name is another MRTD
  * @throws {Fault} `quote_failed` when the folder can't be read or is damaged
  */
-export function openSimulator(folder: string, now: () => number): Simulator {
+export function openSimulator(folder: string, now: () => number, image = ''): Simulator {
   const pki = openPki(folder);
   let collateral = currentCollateral(folder, pki, now());
   const root = pki.certificates.root;
   const quote = async (report_data: Uint8Array): Promise<Evidence> => {
     if (isEnding(collateral, now())) collateral = issueCollateral(folder, pki, now());
-    return { quote_type: 'TDX', quote: makeQuote(pki, { report_data }), event_log: null, collateral };
+    const quote = makeQuote(pki, { ...imageFields(image), report_data });
+    return { quote_type: 'TDX', quote, event_log: null, collateral };
   };
   requireVerifies(folder, pki, collateral, now());
   const quoteOf: Simulator['quoteOf'] = (fields) => makeQuote(pki, fields);

@@ -25,6 +25,10 @@ const WORKLOAD: Partial<Record<ReportField, Uint8Array>> = {
   rtmr3: measured('rtmr3'),
 };
 
+/** What differs in the report of another image; the one without a name is the workload itself. */
+export const imageFields = (image: string): Partial<Record<ReportField, Uint8Array>> =>
+  image === '' ? {} : { mrtd: measured(`mrtd of ${image}`) };
+
 const QE = {
   mr_enclave: sha256(label('qe mrenclave')),
   mr_signer: sha256(label('qe mrsigner')),

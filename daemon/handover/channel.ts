@@ -1,0 +1,80 @@
+// The channel of a handover, as both ends compute it: the predecessor draws a secret and seals it to the `handover` key of the
+// successor's keyset (HPKE, X-Wing), bound to log, both keysets, the newest seal and both nonces, and signs what it sealed; so the
+// secret is known to two enclaves, each of which a quote over the other's nonce has shown. Chunks and the acceptance are
+// AES-256-GCM under a key for each direction; the nonce is the chunk's index, and whether it is the last is authenticated, so that
+// nothing can be left out, repeated, reordered or cut off.
+import { createCipheriv, createSecretKey, type KeyObject, randomFillSync } from 'node:crypto';
+import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core';
+import { XWing } from '@hpke/hybridkem-x-wing';
+import { concat, uintBytes, utf8 } from '../../actors/encoding.ts';
+import { openGcm, TAG_BYTES } from '../../workers/aead.ts';
+import { openXWing, type XWingHandle } from '../../workers/xwing.ts';
+
+const KEY_BYTES = 32;
+const SECRET_BYTES = 2 * KEY_BYTES;
+const EMPTY = new Uint8Array(0);
+
+/** Of each direction, by its sender. */
+export interface TransferKeys {
+  readonly predecessor: KeyObject;
+  readonly successor: KeyObject;
+}
+
+/** @param x_wing  the successor's public handover key, raw */
+export async function sealSecret(
+  x_wing: Uint8Array,
+  info: Uint8Array,
+): Promise<{ sealed: Uint8Array; keys: TransferKeys }> {
+  const secret = randomFillSync(new Uint8Array(new ArrayBuffer(SECRET_BYTES)));
+  try {
+    const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
+    const recipientPublicKey = await suite.kem.deserializePublicKey(x_wing.slice().buffer);
+    const { enc, ct } = await suite.seal({ recipientPublicKey, info: info.slice().buffer }, secret.buffer);
+    return { sealed: concat(new Uint8Array(enc), new Uint8Array(ct)), keys: keysOf(secret) };
+  } finally {
+    secret.fill(0);
+  }
+}
+
+/** @returns null for what was sealed to another key, or for another transfer */
+export function openSecret(key: XWingHandle, sealed: Uint8Array, info: Uint8Array): TransferKeys | null {
+  const secret = openXWing(key, sealed, info, EMPTY);
+  if (secret === null || secret.length !== SECRET_BYTES) return null;
+  try {
+    return keysOf(secret);
+  } finally {
+    secret.fill(0);
+  }
+}
+
+function keysOf(secret: Uint8Array): TransferKeys {
+  return {
+    predecessor: createSecretKey(secret.subarray(0, KEY_BYTES)),
+    successor: createSecretKey(secret.subarray(KEY_BYTES)),
+  };
+}
+
+/** Where a message stands. An index is used once under a key: what is asked for again is sent again as it was. */
+export interface Place {
+  readonly side: keyof TransferKeys;
+  readonly session: string;
+  readonly index: number;
+  readonly last: boolean;
+}
+
+const aadOf = ({ side, session, last }: Place): Uint8Array =>
+  utf8(`aegis/succession/v1 ${side} ${session} ${last ? 'last' : 'more'}`);
+
+export function box(keys: TransferKeys, place: Place, plain: Uint8Array): Uint8Array {
+  const options = { authTagLength: TAG_BYTES };
+  const cipher = createCipheriv('aes-256-gcm', keys[place.side], uintBytes(place.index, 12), options);
+  cipher.setAAD(aadOf(place));
+  return concat(cipher.update(plain), cipher.final(), cipher.getAuthTag());
+}
+
+/** @returns null for what is not the message of this place */
+export function unbox(keys: TransferKeys, place: Place, boxed: Uint8Array): Uint8Array | null {
+  if (boxed.length < TAG_BYTES) return null;
+  const [text, tag] = [boxed.subarray(0, -TAG_BYTES), boxed.subarray(-TAG_BYTES)];
+  return openGcm(keys[place.side], uintBytes(place.index, 12), text, tag, aadOf(place));
+}

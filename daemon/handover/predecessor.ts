@@ -1,0 +1,416 @@
+// The enclave that hands its state over (DESIGN §8). An operator opens the handover; a successor that an admin's order in force allows
+// comes by itself, and both show evidence over fresh nonces. Then everything that could be acknowledged pauses, what is in hand is
+// signed and sealed, the store is held, and the state goes out chunk by chunk. When the successor has accepted all of it, one commit ends
+// this enclave: from there on it seals the entry that says so, and nothing else, in this life or any other. Before that commit
+// every failure, silence included, gives everything back as it was.
+import { randomBytes } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { keysetDigest } from '../../actors/digest.ts';
+import { fromBase64, fromHex, hex, utf8 } from '../../actors/encoding.ts';
+import {
+  type Handover,
+  type HandoverState,
+  type HandoverStatus,
+  mayImport,
+  OFFER_CONTEXT,
+  offerDigest,
+  type PredecessorGreeting,
+  predecessorSubject,
+  type SuccessionOffer,
+  type SuccessorOpening,
+  secretInfo,
+  successorSubject,
+} from '../../actors/handover.ts';
+import type { Engine } from '../../workers/engine.ts';
+import type { Attester } from '../attester.ts';
+import type { Epochs } from '../epochs.ts';
+import { Fault } from '../fault.ts';
+import { checkpointUnderWay } from '../freeze.ts';
+import type { KeySource } from '../keys/source.ts';
+import { signedHead } from '../log.ts';
+import { meta, pendingRotation } from '../records.ts';
+import { SCHEMA_VERSION } from '../schema.ts';
+import type { Sealer } from '../sealer.ts';
+import type { Hold, Reader, Store } from '../store.ts';
+import { type Judge, judgeEnd } from '../witness/judgement.ts';
+import { sealSecret } from './channel.ts';
+import {
+  allowedSuccessors,
+  appendHandover,
+  endedFor,
+  hasEnded,
+  isEndSealed,
+  markEnded,
+  newestHandover,
+} from './record.ts';
+import { exportChunks } from './rows.ts';
+import { hashState } from './state.ts';
+import { type GivenChunk, type Parties, Transfer } from './transfer.ts';
+
+export type HandoverRefusal =
+  | 'handover_not_open'
+  | 'handover_ended'
+  | 'handover_running'
+  | 'handover_no_url'
+  | 'successor_other_schema'
+  | 'successor_not_allowed'
+  | 'successor_not_in_force'
+  | 'successor_evidence_refused'
+  | 'successor_keyset_refused'
+  | 'handover_session_unknown'
+  | 'handover_not_drained'
+  | 'handover_not_accepted';
+
+export type HandoverOutcome<T = unknown> =
+  | ({ readonly ok: true } & T)
+  | { readonly ok: false; readonly code: HandoverRefusal; readonly detail?: string };
+
+/** `[handover]` of sequencer.toml. */
+export interface HandoverOptions {
+  readonly successor_url: string;
+  readonly drain_timeout_ms: number;
+  readonly idle_timeout_ms: number;
+}
+
+interface Modules {
+  readonly store: Store;
+  readonly source: KeySource;
+  readonly epochs: Epochs;
+  readonly attester: Attester;
+  readonly sealer: Pick<Sealer, 'sealLast'>;
+  readonly judge: Judge;
+  readonly engine: Engine;
+  readonly options: () => HandoverOptions;
+  /** Nothing new is admitted or cut while it is paused. */
+  readonly onPaused: () => void;
+  /** Waits until what is in hand is signed and sealed. @returns whether it is */
+  readonly drained: (limit: AbortSignal) => Promise<boolean>;
+  /** Everything goes on as before. */
+  readonly onResumed: () => void;
+  /** It has ended: the rooms that work by themselves stop. */
+  readonly onEnded: () => Promise<void>;
+  readonly now: () => number;
+  readonly log: { info(detail: object, message: string): void; warn(detail: object, message: string): void };
+  readonly fatal: (error: unknown) => void;
+}
+
+/** Greetings cost a quote each, for whoever asks. */
+const GREETINGS_MAX = 4;
+const GREETING_MS = 60_000;
+const RETRY_MS = 1_000;
+
+interface Greeted {
+  /** Of the successor. */
+  readonly nonce: string;
+  readonly from_keyset_digest: string;
+  readonly ends_ms: number;
+}
+
+const refused = (code: HandoverRefusal, detail?: string) =>
+  ({ ok: false, code, ...(detail !== undefined && { detail }) }) as const;
+
+export class Predecessor {
+  readonly #modules: Modules;
+  readonly #stop = new AbortController();
+  /** By the predecessor's nonce, oldest first. */
+  readonly #greetings = new Map<string, Greeted>();
+  #greeting = 0;
+  #url: string | undefined;
+  #paused = false;
+  #transfer: Transfer | undefined;
+  #idle: NodeJS.Timeout | undefined;
+  /** Openings and acceptances, one after the other. */
+  #turn: Promise<unknown> = Promise.resolve();
+  #ending: Promise<void> | undefined;
+
+  constructor(modules: Modules) {
+    this.#modules = modules;
+  }
+
+  get state(): HandoverState {
+    if (hasEnded(this.#modules.store)) return 'ended';
+    if (this.#paused) return 'transferring';
+    return this.#url === undefined ? 'none' : 'open';
+  }
+
+  /** Where clients are sent; undefined while nobody is going to take over. */
+  get successor_url(): string | undefined {
+    return endedFor(this.#modules.store)?.successor_url ?? this.#url;
+  }
+
+  status(): HandoverStatus {
+    const { store } = this.#modules;
+    return {
+      state: this.state,
+      successor_url: this.successor_url ?? null,
+      allowed: [...allowedSuccessors(store)],
+      newest: newestHandover(store),
+    };
+  }
+
+  /** Whether cuts wait: asked inside the step that would. */
+  holds(reader: Reader): boolean {
+    return this.#paused || hasEnded(reader);
+  }
+
+  /** Lets a successor come. @param url  where clients go on; `handover.successor_url` where left out */
+  open(url?: string): HandoverOutcome {
+    const { successor_url } = this.#modules.options();
+    const wanted = url ?? (successor_url === '' ? undefined : successor_url);
+    if (hasEnded(this.#modules.store)) return refused('handover_ended');
+    if (this.#paused) return refused('handover_running');
+    if (wanted === undefined) return refused('handover_no_url');
+    this.#url = wanted;
+    this.#modules.log.info({ successor_url: wanted }, 'a handover is open: waiting for a successor');
+    return { ok: true };
+  }
+
+  /** Takes back that a successor may come, and everything from one that is there. */
+  cancel(): Promise<HandoverOutcome> {
+    return this.#inTurn(async () => {
+      if (hasEnded(this.#modules.store)) return refused('handover_ended');
+      this.#drop('it was cancelled');
+      this.#url = undefined;
+      return { ok: true };
+    });
+  }
+
+  /** @throws {Fault} of the platform */
+  async greet(hello: { schema: number; nonce: string }): Promise<HandoverOutcome<{ greeting: PredecessorGreeting }>> {
+    const { store, epochs, attester, now } = this.#modules;
+    if (hasEnded(store)) return refused('handover_ended');
+    if (this.#url === undefined) return refused('handover_not_open');
+    if (hello.schema !== SCHEMA_VERSION) return refused('successor_other_schema', `expected schema ${SCHEMA_VERSION}`);
+    if (this.#greeting >= GREETINGS_MAX) return refused('handover_running');
+    this.#greeting += 1;
+    try {
+      const { keyset, digest: from_keyset_digest } = epochs.active.keyset;
+      const nonce = hex(randomBytes(32));
+      const nonces = { predecessor: nonce, successor: hello.nonce };
+      const subject = predecessorSubject({ log_id: keyset.log_id, from_keyset_digest, nonces });
+      const attestation = await attester.attest({
+        ...{ purpose: 'handover', subject, keyset, nonce: fromHex(hello.nonce) },
+        not_after_ms: attester.notAfter(now()),
+      });
+      this.#greetings.set(nonce, { nonce: hello.nonce, from_keyset_digest, ends_ms: now() + GREETING_MS });
+      if (this.#greetings.size > GREETINGS_MAX) this.#greetings.delete([...this.#greetings.keys()][0]!);
+      return { ok: true, greeting: { keyset, nonce, attestation } };
+    } finally {
+      this.#greeting -= 1;
+    }
+  }
+
+  /** Judges the successor, pauses, drains, holds the store, and offers the state. @throws {Fault} worker_failed */
+  receive(opening: SuccessorOpening): Promise<HandoverOutcome<{ offer: SuccessionOffer }>> {
+    return this.#inTurn(async () => {
+      const judged = await this.#judge(opening);
+      if (!judged.ok) return judged;
+      this.#drop('another successor has come, or the same one again');
+      return this.#begin(opening, judged.parties);
+    });
+  }
+
+  /** @returns what is known of both but the head, which is yet to be sealed */
+  async #judge(opening: SuccessorOpening): Promise<HandoverOutcome<{ parties: Omit<Parties, 'head_digest'> }>> {
+    const { store, judge, epochs, now } = this.#modules;
+    const greeted = this.#greetings.get(opening.nonce);
+    this.#greetings.delete(opening.nonce);
+    if (hasEnded(store)) return refused('handover_ended');
+    if (this.#url === undefined) return refused('handover_not_open');
+    if (greeted === undefined || greeted.ends_ms < now()) return refused('handover_session_unknown');
+    const { keyset: own, digest } = epochs.active.keyset;
+    if (digest !== greeted.from_keyset_digest) return refused('handover_session_unknown');
+    const { keyset } = opening;
+    const wanted = { chain_id: own.chain_id, log_id: own.log_id, epoch: own.epoch + 1 } as const;
+    for (const name of ['chain_id', 'log_id', 'epoch'] as const) {
+      if (keyset[name] !== wanted[name]) return refused('successor_keyset_refused', `expected ${name} ${wanted[name]}`);
+    }
+    if (keyset.handover === null) return refused('successor_keyset_refused', 'expected a handover key');
+    const digest_of = keysetDigest(keyset);
+    const nonces = { predecessor: opening.nonce, successor: greeted.nonce };
+    const about = { log_id: own.log_id, from_keyset_digest: digest, to_keyset_digest: hex(digest_of), nonces };
+    const judged = await judgeEnd({ ...judge, any_enclave: true }, opening.attestation, {
+      ...{ purpose: 'handover', subject: successorSubject(about), keyset_digest: digest_of },
+      nonce: fromHex(opening.nonce),
+    });
+    if (!judged.ok) return refused('successor_evidence_refused', judged.message);
+    const may = mayImport(allowedSuccessors(store), judged.found, now());
+    if (!may.ok) return refused(may.code);
+    return { ok: true, parties: { ...about, keyset, found: judged.found } };
+  }
+
+  async #begin(
+    { keyset }: SuccessorOpening,
+    judged: Omit<Parties, 'head_digest'>,
+  ): Promise<HandoverOutcome<{ offer: SuccessionOffer }>> {
+    const { store, source, log, epochs, engine } = this.#modules;
+    this.#pause();
+    const hold = await this.#hold();
+    if (hold === undefined) {
+      this.#resume();
+      return refused('handover_not_drained', 'what is in hand was not sealed in time; it goes on');
+    }
+    const head = signedHead(store, meta(store, 'log').sealed)!;
+    const parties: Parties = { ...judged, head_digest: head.digest };
+    const { keyset: _, found: __, ...about } = parties;
+    const { sealed, keys } = await sealSecret(fromBase64(keyset.handover!), secretInfo(about));
+    const { ml_dsa_87 } = epochs.signing(epochs.active.keys.epoch);
+    const signature = engine.ml_dsa_87.sign(ml_dsa_87, offerDigest(about, sealed), utf8(OFFER_CONTEXT));
+    const session = hex(randomBytes(16));
+    const state = hashState(store);
+    const chunks = exportChunks(store, source, () => state);
+    this.#transfer = new Transfer({ session, parties, keys, hold, chunks, state });
+    this.#listen();
+    log.info({ session, keyset_digest: about.to_keyset_digest }, 'a successor takes the state: nothing is admitted');
+    return {
+      ok: true,
+      offer: { session, head, sealed: sealed.toBase64(), signature: signature.toBase64() },
+    };
+  }
+
+  /** The next chunk, or the newest one again. @throws {Fault} */
+  async chunk(session: string, index: number): Promise<HandoverOutcome<{ chunk: GivenChunk }>> {
+    const transfer = this.#transfer;
+    if (transfer?.session !== session) return refused('handover_session_unknown');
+    clearTimeout(this.#idle);
+    try {
+      const chunk = await transfer.chunk(index);
+      return chunk === undefined ? refused('handover_session_unknown') : { ok: true, chunk };
+    } finally {
+      if (this.#transfer === transfer) this.#listen();
+    }
+  }
+
+  /** The successor has all of it: this enclave ends. What it says twice is true twice. @throws {Fault} of the store: it has not ended */
+  accept(session: string, boxed: Uint8Array): Promise<HandoverOutcome> {
+    return this.#inTurn(async () => {
+      const transfer = this.#transfer;
+      if (transfer?.session !== session) return refused('handover_session_unknown');
+      if (hasEnded(this.#modules.store)) return { ok: true };
+      if (!(await transfer.isAccepted(boxed))) return refused('handover_not_accepted');
+      const ended = await this.#end(transfer);
+      if (!ended.ok) this.#drop(`it may not end: ${ended.code}`);
+      return ended;
+    });
+  }
+
+  async #end({ parties, state, hold }: Transfer): Promise<HandoverOutcome> {
+    const { now, log } = this.#modules;
+    const { keyset, found, log_id, from_keyset_digest, to_keyset_digest, head_digest } = parties;
+    const assets = await state;
+    clearTimeout(this.#idle);
+    const outcome = await hold.commit((step): HandoverOutcome => {
+      // Orders can't come in between while the store is held; the times of what they allow go on.
+      const may = mayImport(allowedSuccessors(step), found, now());
+      if (!may.ok) return refused(may.code);
+      const handover: Handover = {
+        ...{ log_id, leaf_index: meta(step, 'log').size + 1, from_epoch: meta(step, 'epoch').active },
+        ...{ from_keyset_digest, to_epoch: keyset.epoch, to_keyset_digest, head_digest },
+        ...{ ...assets, timestamp_ms: now() },
+      };
+      appendHandover(step, { handover, keyset, successor_url: this.#url! });
+      markEnded(step, handover);
+      return { ok: true };
+    });
+    if (!outcome.ok) return outcome;
+    log.info({ to_keyset_digest }, 'this enclave has ended');
+    this.#seal(hold);
+    return outcome;
+  }
+
+  /** At the start of an enclave that had ended before: it seals that, if it has not yet. */
+  resumeEnd(): void {
+    this.#seal(this.#modules.store.hold());
+  }
+
+  /** For tests, and for whoever closes: resolves when the end is sealed, or the daemon stops. */
+  async ended(): Promise<void> {
+    await this.#ending;
+  }
+
+  #seal(hold: Hold): void {
+    this.#ending ??= this.#sealEnd(hold).catch(this.#modules.fatal);
+  }
+
+  async #sealEnd(hold: Hold): Promise<void> {
+    const { store, sealer, epochs, log, onEnded } = this.#modules;
+    await onEnded();
+    while (!isEndSealed(store) && !this.#stop.signal.aborted) {
+      try {
+        await sealer.sealLast(hold.commit, this.#stop.signal);
+      } catch (error) {
+        if (this.#stop.signal.aborted) return;
+        if (!(error instanceof Fault)) throw error;
+        log.warn({ err: error }, 'the end of this enclave is not sealed yet; it is tried again');
+        await delay(RETRY_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
+      }
+    }
+    if (isEndSealed(store)) epochs.endSigning();
+  }
+
+  /** A transfer that is on its way has failed; an end that is not sealed yet is sealed at the next start. */
+  async stop(): Promise<void> {
+    this.#stop.abort();
+    if (!hasEnded(this.#modules.store)) this.#drop('the daemon stops');
+    await this.#ending;
+  }
+
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(act);
+    this.#turn = turn.catch(() => {});
+    return turn;
+  }
+
+  #pause(): void {
+    this.#paused = true;
+    this.#modules.onPaused();
+  }
+
+  /** @returns undefined where it could not be drained in time */
+  async #hold(): Promise<Hold | undefined> {
+    const { store, drained, options } = this.#modules;
+    const limit = AbortSignal.any([AbortSignal.timeout(options().drain_timeout_ms), this.#stop.signal]);
+    while (!limit.aborted) {
+      if (!(await drained(limit))) return undefined;
+      const hold = store.hold();
+      // Behind every step that was taken before.
+      if (await hold.commit(isWhole)) return hold;
+      hold.release();
+      await delay(RETRY_MS / 10, undefined, { signal: limit }).catch(() => {});
+    }
+    return undefined;
+  }
+
+  /** Everything goes on as it was before the successor came. */
+  #drop(reason: string): void {
+    clearTimeout(this.#idle);
+    const transfer = this.#transfer;
+    if (transfer === undefined || hasEnded(this.#modules.store)) return;
+    this.#transfer = undefined;
+    transfer.hold.release();
+    this.#modules.log.warn({ reason, session: transfer.session }, 'the transfer has failed; everything goes on here');
+    this.#resume();
+  }
+
+  #resume(): void {
+    this.#paused = false;
+    this.#modules.onResumed();
+  }
+
+  #listen(): void {
+    clearTimeout(this.#idle);
+    if (hasEnded(this.#modules.store)) return;
+    this.#idle = setTimeout(() => {
+      void this.#inTurn(async () => this.#drop('the successor is silent'));
+    }, this.#modules.options().idle_timeout_ms);
+  }
+}
+
+/** Nothing is on its way to a signature, and a seal covers the whole log, so that what travels is one state. */
+function isWhole(reader: Reader): boolean {
+  const { size, sealed } = meta(reader, 'log');
+  const { cut, signed } = meta(reader, 'heights');
+  const [owed] = [...reader.range('outbox', { limit: 1 })];
+  const isQuiet = owed === undefined && checkpointUnderWay(reader) === undefined;
+  return size === sealed && cut === signed && isQuiet && pendingRotation(reader) === undefined;
+}
