@@ -4,7 +4,7 @@
 // daemon/orders.ts; whoever has no handler for a kind refuses it.
 import { z } from 'zod';
 import { ALGORITHM_BIT } from './batch.ts';
-import { Bytes32, Counter, hexOf, uint } from './encoding.ts';
+import { Bytes32, Counter, Digest, hexOf, uint } from './encoding.ts';
 import { RISK_MAX, SCHEMES, TxId } from './envelope.ts';
 
 const POST_QUANTUM = ALGORITHM_BIT['ML-DSA-87'] | ALGORITHM_BIT['SLH-DSA-SHA2-256s'];
@@ -92,6 +92,17 @@ const AcceptClock = z
   .strictObject({ type: z.literal('accept_clock'), time_ms: Counter.describe('What the right clock shows now.') })
   .describe("Says that the host's clock is right, after a step that was held; only while it shows about this time.");
 
+const ResolveRestore = z
+  .strictObject({
+    type: z.literal('resolve_restore'),
+    from_size: Counter.describe('Entries of the log that the restored store has.'),
+    to_size: Counter.describe('Entries with those that were published since; the order itself is the next.'),
+    root: Digest.describe('Of the first `to_size` entries.'),
+    next_height: Counter.describe('The lowest height that may be signed from now on.'),
+    heads_above: Counter.describe('The heads that may be sealed from now on are larger than this.'),
+  })
+  .describe('Brings a store that was restored from a backup forward over what was published since, and lets it go on.');
+
 export const ACTS = [
   RetireEpoch,
   AllowMeasurement,
@@ -100,6 +111,7 @@ export const ACTS = [
   RiskOverride,
   Downgrade,
   AcceptClock,
+  ResolveRestore,
 ] as const;
 
 export type ActType = z.output<(typeof ACTS)[number]>['type'];

@@ -33,6 +33,9 @@ const SAMPLES: { readonly [Type in ActType]: Extract<Act, { type: Type }> } = {
   risk_override: { type: 'risk_override', score: 0, until_ms: NOW_MS },
   downgrade: { type: 'downgrade', algorithms: 7, schemes: ['x-wing', 'ecies'] },
   accept_clock: { type: 'accept_clock', time_ms: NOW_MS },
+  resolve_restore: {
+    ...{ type: 'resolve_restore', from_size: 3, to_size: 9, root: log_id, next_height: 6, heads_above: 8 },
+  },
 };
 const acts = Object.values(SAMPLES);
 

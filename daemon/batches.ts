@@ -105,7 +105,9 @@ function transaction(reader: Reader, record: BatchRecord, order_index: number): 
 }
 
 /** Signed by the epoch whose keyset the file has, or else without its signature: the header binds it anyway. */
-function checkpointOf(reader: Reader, { checkpoint, epoch }: BatchRecord): BatchFile['migration_checkpoint'] {
+function checkpointOf(reader: Reader, record: BatchRecord): BatchFile['migration_checkpoint'] {
+  const { checkpoint, epoch, published_checkpoint } = record;
+  if (published_checkpoint !== undefined) return published_checkpoint;
   if (checkpoint === null || checkpoint === undefined) return null;
   const { head, pqc_signature } = checkpointRecord(reader, checkpoint)!;
   if (head === null) throw new Error('what a batch belongs to was signed');

@@ -242,7 +242,8 @@ function complete(step: Step, record: BatchRecord, log: Meta['genesis']): void {
   step.send(BATCH, height, { type: 'opened' });
 }
 
-function counted(before: Meta['totals'], sequenced: number, refused: readonly BatchRefusal[]): Meta['totals'] {
+/** Of one more batch. */
+export function counted(before: Meta['totals'], sequenced: number, refused: readonly BatchRefusal[]): Meta['totals'] {
   const counts = { ...before.refused };
   for (const { code } of refused) counts[code] = (counts[code] ?? 0) + 1;
   return { sequenced: before.sequenced + sequenced, refused: counts };

@@ -17,7 +17,14 @@ import { decodeValue, type HeadRecord, OWN_PREFIX } from './step.ts';
 import { type Table, tableNames, tables } from './tables.ts';
 import { RECORD_VERSION, type Vault } from './vault.ts';
 
-export type CheckOptions = { folder: string; vault: Vault; schema_version: number; bytes_max: number };
+export type CheckOptions = {
+  folder: string;
+  vault: Vault;
+  schema_version: number;
+  bytes_max: number;
+  /** See `StoreOptions`. */
+  put_back?: boolean;
+};
 
 /** `skipped` names tables that did not fit into `bytes_max`. */
 export type CheckReport = { records: number; pages: PageCount | undefined; skipped: Table[] };
@@ -51,7 +58,7 @@ function checkFile(file: PageFile, options: CheckOptions): CheckReport | undefin
   checkKey(own, options);
   const found = checkSchema(own, options);
   const read = (name: string) => readRecord(own, name, vault);
-  checkClosing(folder, vault, (read('head') as HeadRecord).commits);
+  if (options.put_back !== true) checkClosing(folder, vault, (read('head') as HeadRecord).commits);
   const census = read('census') as CensusRecord;
   // What was counted otherwise, as stores were while Aegis was being built, can't be told from what was altered.
   if (!isCurrent(census)) throw new Fault({ code: 'store_older', path: folder, found, known: options.schema_version });
@@ -171,18 +178,23 @@ export function writeClosing(folder: string, vault: Vault, commits: number): voi
 
 /** A missing or damaged mark proves nothing, so only a true one that is ahead refuses the store. */
 function checkClosing(folder: string, vault: Vault, commits: number): void {
+  const number = readClosing(folder, vault);
+  if (number !== undefined && commits < number)
+    throw new Fault({ code: 'store_rolled_back', path: folder, kind: 'commit', number, reason: `has ${commits}` });
+}
+
+/** @returns how many commits the store had when it was last closed; undefined where no true mark says so */
+export function readClosing(folder: string, vault: Vault): number | undefined {
   let bytes: Buffer;
   try {
     bytes = readFileSync(join(folder, 'store.closed'));
   } catch {
-    return;
+    return undefined;
   }
   const [mark, mac] = [bytes.subarray(0, MARK_BYTES), bytes.subarray(MARK_BYTES)];
   const expected = closingMac(vault, mark);
-  if (mac.length !== expected.length || !timingSafeEqual(mac, expected)) return;
-  const number = Number(mark.readBigUInt64BE());
-  if (commits < number)
-    throw new Fault({ code: 'store_rolled_back', path: folder, kind: 'commit', number, reason: `has ${commits}` });
+  if (mac.length !== expected.length || !timingSafeEqual(mac, expected)) return undefined;
+  return Number(mark.readBigUInt64BE());
 }
 
 function closingMac(vault: Vault, bytes: Uint8Array): Buffer {

@@ -38,7 +38,7 @@ export const FAULTS = {
   store_rolled_back: [
     (d) =>
       `The store${at(d)} is older than its own marks: ${d.kind} ${d.number} was reached and the store ${d.reason ?? 'does not hold it'}.`,
-    'Restore the newest copy.',
+    "Restore the newest copy. Where that is lost, aegisd resolve-restore brings this one forward over what was published since, by an admin's order.",
   ],
   store_busy: [
     (d) => `The store has ${d.waiting} steps waiting for the disk, which is its bound.`,
@@ -106,7 +106,7 @@ export const FAULTS = {
   ],
   witness_conflict: [
     (d) => `The witness has seen another history of this log than this store holds: ${d.reason}.`,
-    'Nothing is signed. This store is a copy from earlier, or another daemon runs on one: stop this one and restore the newest copy, or let the other go on. Only if the witness is what was damaged, begin a new one and start once with --accept-new-witness.',
+    'Nothing is signed. This store is a copy from earlier, or another daemon runs on one: stop this one and restore the newest copy, or let the other go on; where the newest is lost, aegisd resolve-restore brings this one forward. Only if the witness is what was damaged, begin a new one and start once with --accept-new-witness.',
   ],
   witness_changed: [
     (d) => `The witness at ${d.url} has another key than the one that this store remembers.`,

@@ -159,9 +159,13 @@ export class Intake {
       epoch,
       order_by_height: String(order_by_height),
     };
-    const signature = sign(null, receiptDigest(promise), this.#receiptKey(epoch));
-    return { ...promise, algorithm: 'Ed25519', signature: base64(signature) };
+    return signReceipt(promise, this.#receiptKey(epoch));
   }
+}
+
+/** @param key  of the promise's epoch */
+export function signReceipt(promise: Omit<Receipt, 'algorithm' | 'signature'>, key: KeyObject): Receipt {
+  return { ...promise, algorithm: 'Ed25519', signature: base64(sign(null, receiptDigest(promise), key)) };
 }
 
 function notAccepted(reader: Reader): Admission {

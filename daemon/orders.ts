@@ -3,14 +3,15 @@
 // room that can do an act gives its handler. What lowers security anywhere else takes an `Ordered`, which only this file makes.
 // Executed orders are kept for ever: they explain entries of the log, and a nonce that was used must never count again.
 import assert from 'node:assert';
-import type { ActOf, ActType } from '../actors/act.ts';
+import type { Act, ActOf, ActType } from '../actors/act.ts';
 import { hex } from '../actors/encoding.ts';
 import { type ExecutedOrder, judgeOrder, type Order, type OrderCode, type Verify } from '../actors/order.ts';
+import { LOG_KINDS } from '../actors/tree.ts';
 import type { Config } from '../config/schema.ts';
 import { loadEngine } from '../workers/engine.ts';
 import { openAdmins } from './admins.ts';
 import { appendLog } from './log.ts';
-import { type Meta, meta } from './records.ts';
+import { type Meta, meta, takenGaps } from './records.ts';
 import type { Runtime, Step } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
 
@@ -72,6 +73,8 @@ interface Modules {
   readonly store: Store;
   readonly log: Meta['genesis'];
   readonly acts: ActHandlers;
+  /** What must be in the log before the order's own entry is, in the same step. */
+  readonly prepare?: (step: Step, act: Act) => ActOutcome;
   readonly now: () => number;
   /** The log has grown. */
   readonly onExecuted: () => void;
@@ -118,6 +121,10 @@ export class Orders {
         if (known !== undefined) return replayed(step, known.leaf_index, digest);
         const handler = this.#modules.acts[order.act.type] as ActHandler<ActType> | undefined;
         if (handler === undefined) return { ok: false, code: 'act_not_supported' };
+        const prepared = this.#modules.prepare?.(step, order.act);
+        if (prepared?.ok === false) throw new ActRefused(prepared.detail);
+        const leaf_index = takenOrder(step, digest);
+        if (leaf_index !== undefined) throw new ActRefused(`it was executed before: log entry ${leaf_index}`);
         const executed = record(step, order, digest, now_ms);
         const acted = handler(step, new Ordered(step, order.act, executed));
         if (!acted.ok) throw new ActRefused(acted.detail);
@@ -140,6 +147,19 @@ function replayed(step: Step, leaf_index: number, digest: string): OrderOutcome 
   const first = step.get('orders', leaf_index) as ExecutedOrder;
   const which = first.digest === digest ? 'this order was executed' : 'another order with this nonce was executed';
   return { ok: false, code: 'order_replayed', leaf_index, detail: `${which}: log entry ${leaf_index}` };
+}
+
+/**
+ * An order that was executed in a part of the log which this store has only from what was published: its nonce is not known here, but
+ * its digest is the entry.
+ */
+function takenOrder(reader: Reader, digest: string): number | undefined {
+  for (const { from, to } of takenGaps(reader)) {
+    for (const [leaf_index, entry] of reader.range('log', { start: from, end: to, limit: to - from })) {
+      if (LOG_KINDS[entry.kind] === 'policy' && entry.digest === digest) return leaf_index;
+    }
+  }
+  return undefined;
 }
 
 function record(step: Step, order: Order, digest: string, executed_at_ms: number): ExecutedOrder {

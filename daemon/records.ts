@@ -59,6 +59,8 @@ export interface Meta {
   migration: MigrationRecord;
   /** How many wraps each epoch has, by their kind, and how many have ever moved to another epoch. */
   wraps: { counts: Record<string, Record<string, number>>; moved: number };
+  /** Parts of the log that were taken from what was published, since the store did not have them (resolution.ts). */
+  taken: { gaps: readonly { from: number; to: number }[] };
 }
 
 export function meta<Name extends keyof Meta>(reader: Reader, name: Name): Meta[Name] {
@@ -70,6 +72,9 @@ export function meta<Name extends keyof Meta>(reader: Reader, name: Name): Meta[
 export function putMeta<Name extends keyof Meta>(tx: Transaction, name: Name, value: Meta[Name]): void {
   tx.put('meta', name, value);
 }
+
+export const takenGaps = (reader: Reader): Meta['taken']['gaps'] =>
+  (reader.get('meta', 'taken') as Meta['taken'] | undefined)?.gaps ?? [];
 
 export const adminsRecord = (reader: Reader): Meta['admins'] | undefined =>
   reader.get('meta', 'admins') as Meta['admins'] | undefined;
@@ -178,6 +183,8 @@ export interface BatchRecord {
   readonly leaf_index: number | null;
   /** Number of the running migration's checkpoint when it was cut; not there in a record from before migrations. */
   readonly checkpoint?: number | null;
+  /** As it was published, where the store was brought forward over a migration that it knows nothing of (resolution.ts). */
+  readonly published_checkpoint?: BatchFile['migration_checkpoint'];
 }
 
 export function batchRecord(reader: Reader, height: number): BatchRecord {

@@ -203,7 +203,10 @@ export class Sealer {
     const { attester, log, config_digest, holds, now } = this.#modules;
     const state = meta(reader, 'log');
     if (state.sealing !== null || state.size === state.sealed || holds(reader)) return undefined;
-    const size = Math.min(state.size, state.sealed + COVERED_MAX);
+    // What was promised before is promised no other way: a store that was brought forward may have such sizes above its newest seal.
+    const promised = promisedSize(reader);
+    if (state.size <= promised) return undefined;
+    const size = Math.max(Math.min(state.size, state.sealed + COVERED_MAX), promised + 1);
     const previous = sealRecord(reader, state.sealed);
     const { keyset, digest: keyset_digest } = activeKeyset(reader);
     const timestamp_ms = Math.max(now(), previous?.head.timestamp_ms ?? 0);
@@ -287,7 +290,7 @@ export class Sealer {
     step.put('seals', size, { ...record, quoted: null, signed: sealed });
     putMeta(step, 'log', { ...log, sealed: size, sealing: null });
     const heights: number[] = [];
-    for (const [, entry] of step.range('log', { start: log.sealed, end: size, limit: COVERED_MAX })) {
+    for (const [, entry] of step.range('log', { start: log.sealed, end: size, limit: size - log.sealed })) {
       if (LOG_KINDS[entry.kind] !== 'batch') continue;
       const { height } = step.get('batch_ids', entry.digest)!;
       step.send(BATCH, height, { type: 'sealed' });
@@ -301,6 +304,15 @@ export class Sealer {
       this.#modules.now(),
     );
   }
+}
+
+/** The largest size of a head that was ever promised; 0 before the first. */
+function promisedSize(reader: Reader): number {
+  for (const [mark] of reader.range('watermarks', { limit: 1, reverse: true })) {
+    const [kind, number] = mark.split('/');
+    if (kind === 'head') return Number(number);
+  }
+  return 0;
 }
 
 /** Whose keys seal what is promised now. */

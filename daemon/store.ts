@@ -11,7 +11,7 @@ import assert from 'node:assert';
 import type { KeyObject } from 'node:crypto';
 import { mkdirSync, statfsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { checkStore, writeClosing } from './check.ts';
+import { checkStore, readClosing, writeClosing } from './check.ts';
 import { Environment } from './environment.ts';
 import { Fault } from './fault.ts';
 import { EMPTY_HEAD, type JournalHead, verifyChain } from './journal.ts';
@@ -57,6 +57,8 @@ export type StoreOptions = {
   schema: { version: number; migrations: readonly Migration[] };
   /** How much of the file is checked at open; 2 GiB unless told. */
   check_bytes_max?: number;
+  /** It may be older than its closing mark, which the next commit passes: for whoever brings an older store forward. */
+  put_back?: boolean;
   logger?: Logger;
   /**
    * Told when a commit that was rejected turns out to be on the disk: whoever mirrors the store in memory no longer agrees with it, so
@@ -152,6 +154,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
       vault,
       schema_version: options.schema.version,
       bytes_max: options.check_bytes_max ?? CHECK_BYTES_MAX,
+      put_back: options.put_back === true,
     });
     if (report?.skipped.length) options.logger?.warn(report, 'store is too large for a whole check at boot');
     environment = openEnvironment(options, vault);
@@ -248,6 +251,9 @@ class LmdbStore implements Store {
       this.#writeOwn({ schema: { version: this.#options.schema.version }, canary: { made_for: 'aegis' } });
     }
     this.#reload();
+    if (this.#options.put_back === true) {
+      this.#commits = Math.max(this.#commits, readClosing(this.folder, this.#vault) ?? 0);
+    }
     verifyChain(this.#environment, this.#counters.head, TAIL_CHECKED);
     this.#migrate();
   }

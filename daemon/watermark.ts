@@ -39,6 +39,26 @@ export interface Watermark {
   close(): Promise<void>;
 }
 
+/**
+ * What was ever permitted, as the file beside the store says, whatever the store holds: for whoever brings an older store forward.
+ *
+ * @returns undefined where there is no file, or no slot of it holds
+ */
+export async function readPosition(store: Store): Promise<Position | undefined> {
+  const path = join(store.folder, 'watermark');
+  try {
+    const file = await open(path, constants.O_RDONLY);
+    try {
+      return newest(await readSlots(file), store.derive('watermark'))?.position;
+    } finally {
+      await file.close();
+    }
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new Fault({ code: 'store_io', operation: 'read its watermark', path, reason: String(cause) }, { cause });
+  }
+}
+
 export type WatermarkOptions = {
   /** An operator's word, for one start, that a lost or damaged file is an accident and no newer copy of the store exists. */
   accept_missing?: boolean;

@@ -53,7 +53,7 @@ const PROVOKED: Record<FaultCode, Provoked> = {
   },
   store_rolled_back: {
     ends: (state) => cpSync(join(state, 'older.mdb'), join(state, 'store', 'data.mdb')),
-    says: /^The store at .+ is older than its own marks: .+ Restore the newest copy\.$/,
+    says: /^The store at .+ is older than its own marks: .+ Restore the newest copy\. Where that is lost, aegisd resolve-restore brings .+ order\.$/,
   },
   store_busy: { inside: 'test/faults.test.ts' },
   store_closed: { inside: 'daemon/store.damage.test.ts' },

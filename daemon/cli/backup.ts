@@ -43,7 +43,8 @@ export async function restore(options: Common & { readonly from: string; readonl
     const lines = [
       `${folder}: restored from ${options.from}, taken ${manifest.taken_at}, log of ${manifest.log_size} leaves`,
       ...(before === null ? [] : [`  what was there is ${before}`]),
-      '  the next start refuses it where its watermark, or the lack of one, says that more may have been signed',
+      '  the next start refuses it where its watermark, or the lack of one, says that more may have been signed;',
+      '  then `aegisd resolve-restore` brings it forward over what was published since',
     ];
     return { answer: { folder, before, ...manifest }, lines };
   });

@@ -127,7 +127,7 @@ export async function deriveEpoch(
   const ml_dsa_87 = await at('batch', 'ml-dsa-87', 32, mlDsaKey);
   const slh_dsa_sha2_256s = await at('batch', 'slh-dsa-sha2-256s', 96, slhDsa);
   const secp256k1 = hybrid_ecdsa ? await at('batch', 'secp256k1', 48, secp256k1Key) : null;
-  const receipt = await at('receipt', 'ed25519', 32, ed25519);
+  const receipt = await deriveReceiptKey(source, epoch);
   const reading = await deriveReading(source, epoch);
   const handover = await at('handover', 'x-wing', 32, xwingKey);
 
@@ -148,6 +148,10 @@ export async function deriveEpoch(
     },
   };
 }
+
+/** What an epoch signs receipts with, without the rest of its keys. */
+export const deriveReceiptKey = (source: KeySource, epoch: number): Promise<KeyObject> =>
+  deriver(source, epoch)('receipt', 'ed25519', 32, ed25519);
 
 /** The published keyset of derived keys, and its digest as 0x-hex. */
 export function keysetOf(
