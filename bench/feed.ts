@@ -50,7 +50,7 @@ export async function run(): Promise<Figure[]> {
 async function feeding(store: Store, clients: ChildProcess, bare: number): Promise<Figure[]> {
   const { config } = loadConfig({ environment: { STATE_DIRECTORY: store.folder } });
   const log = { info: () => {}, warn: () => {} };
-  const feed = new Feed({ store, log, options: () => ({ ...config.feed, clients_max: CLIENTS }) });
+  const feed = new Feed({ store, log, options: () => ({ ...config.feed, clients_max: CLIENTS, client_max: CLIENTS }) });
   const server = createServer({ shouldUpgradeCallback: (request) => feed.upgrades(request) });
   server.on('upgrade', (request, socket, head) => feed.upgrade(request, socket, head));
   const port = await listening(server);

@@ -132,7 +132,7 @@ const mistakes: [name: string, text: string, ...starts: string[]][] = [
   [
     'a key of another table',
     '[mempool]\nbatch_size = 3',
-    'own.toml:2:1 mempool.batch_size: unknown key, did you mean sequencer.batch_size? (allowed: capacity, retry_after_s)',
+    'own.toml:2:1 mempool.batch_size: unknown key, did you mean sequencer.batch_size? (allowed: capacity, client_max, retry_after_s)',
   ],
   [
     'a key without its table',

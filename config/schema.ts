@@ -265,6 +265,7 @@ export const schema = table({
     body_bytes_max: integer(262_144, 67_108_864, 'bytes'),
     envelopes_max: integer(1, 256, 'envelopes'),
     connections_max: integer(1, 65_535, 'connections'),
+    client_connections_max: integer(1, 65_535, 'connections'),
     request_timeout_ms: integer(100, 600_000, 'milliseconds'),
     rate_limit_per_s: integer(0, 1_000_000, 'envelopes per second'),
     rate_limit_burst: integer(1, 1_000_000, 'envelopes'),
@@ -273,6 +274,7 @@ export const schema = table({
   feed: table({
     buffered_bytes_max: integer(65_536, 67_108_864, 'bytes'),
     clients_max: integer(1, 65_535, 'clients'),
+    client_max: integer(1, 65_535, 'connections'),
     page: integer(1, 10_000, 'entries'),
     idle_ping_ms: integer(1000, 600_000, 'milliseconds'),
   }),
@@ -288,6 +290,7 @@ export const schema = table({
   }),
   mempool: table({
     capacity: integer(1, 1_000_000, 'envelopes'),
+    client_max: integer(1, 1_000_000, 'envelopes'),
     retry_after_s: integer(1, 3600, 'seconds'),
   }),
   // The largest score, 10,000 x risk_weight + 16 assets + migration + fee_weight x fee_score_max, stays below 2^53.

@@ -71,7 +71,8 @@ async function start(
   return made;
 }
 
-const about = (category: string, at_ms: number) => ({
+const about = (category: string, at_ms: number, id = 'again') => ({
+  id,
   ...({ category, sub_category: 'ecdsa', severity: 0.6, confidence: 0.9, source: 'a test' } as const),
   ...{ timestamp: new Date(at_ms).toISOString(), description: 'Seen.', era_relevance: 'nisq', references: [] },
 });
@@ -147,53 +148,42 @@ describe.each([DAY_MS, -DAY_MS])('a step of %d ms', (step_ms) => {
     await sequencer.names.run();
     expect(router.taken).toHaveLength(2);
   });
+});
 
-  it('is over when the clock comes back, as if nothing had been', async () => {
+it('during a stop is held by the next start, either way and however often it starts', async () => {
+  const first = await start();
+  const { score } = await furnish(first);
+  await first.close();
+  for (const [apart_ms, step_ms] of [
+    [DAY_MS, DAY_MS],
+    [-DAY_MS, -2 * DAY_MS],
+  ] as const) {
+    hands.set(step_ms);
     const sequencer = await start();
-    const { score } = await furnish(sequencer);
-    hands.set(step_ms);
-    await sequencer.clock.look();
-    hands.set(-step_ms);
-    hands.pass(1_000);
-    await sequencer.clock.look();
-    await agreed(sequencer, 'host');
+    expect(sequencer.status().clock).toEqual({ held: true, cause: 'start', apart_ms });
+    expect(sequencer.ready().reasons).toContain('clock_held');
     expect(sequencer.now()).toBe(hands.wall_ms);
+    await sequencer.names.run();
     await sequencer.risk.room.assess();
-    // A second of a half-life of a day.
-    expect(score - sequencer.risk.room.record.assessment.score).toBeLessThanOrEqual(1);
-  });
+    expect(sequencer.risk.room.record.assessment.score).toBe(score);
+    expect(standing(sequencer.store, 1)).toMatchObject({ state: 'grace' });
+    // What is reported now is news, whatever the clock of decay shows.
+    const news = about('network_layer', hands.wall_ms, 'news') as never;
+    expect(await sequencer.updateThreat(news)).toMatchObject({ ok: true, results: [{ outcome: 'added' }] });
+    await sequencer.risk.room.withdraw('news');
+    await sequencer.close();
+  }
+  expect(router.taken).toHaveLength(1);
+});
 
-  it('during a stop is held by the next start, however often it starts', async () => {
-    const first = await start();
-    const { score } = await furnish(first);
-    await first.close();
-    hands.set(step_ms);
-    for (let again = 0; again < 2; again++) {
-      const sequencer = await start();
-      expect(sequencer.status().clock).toEqual({ held: true, cause: 'start', apart_ms: step_ms });
-      expect(sequencer.ready().reasons).toContain('clock_held');
-      expect(sequencer.now()).toBe(hands.wall_ms);
-      await sequencer.names.run();
-      await sequencer.risk.room.assess();
-      expect(sequencer.risk.room.record.assessment.score).toBe(score);
-      expect(standing(sequencer.store, 1)).toMatchObject({ state: 'grace' });
-      // What is reported now is news, whatever the score's clock shows.
-      expect(await threat(sequencer)).toMatchObject({ ok: true });
-      await sequencer.updateThreat(about('digital_signatures', hands.wall_ms) as never);
-      await sequencer.close();
-    }
-    expect(router.taken).toHaveLength(1);
-  });
-
-  it('during a stop is believed, and said so, where there is nobody who could agree', async () => {
-    const warnings: string[] = [];
-    await (await start({})).close();
-    hands.set(step_ms);
-    const sequencer = await start({}, { ...quiet, warn: (_: object, message: string) => void warnings.push(message) });
-    await agreed(sequencer, 'start');
-    expect(sequencer.status().clock.held).toBe(false);
-    expect(warnings).toContainEqual(expect.stringContaining('nobody to ask'));
-  });
+it('during a stop is believed, and said so, where there is nobody who could agree', async () => {
+  const warnings: string[] = [];
+  await (await start({})).close();
+  hands.set(DAY_MS);
+  const sequencer = await start({}, { ...quiet, warn: (_: object, message: string) => void warnings.push(message) });
+  await agreed(sequencer, 'start');
+  expect(sequencer.status().clock.held).toBe(false);
+  expect(warnings).toContainEqual(expect.stringContaining('nobody to ask'));
 });
 
 it('puts off no rotation: what the score asks for comes while the clock is held', async () => {
@@ -201,7 +191,7 @@ it('puts off no rotation: what the score asks for comes while the clock is held'
   hands.set(DAY_MS);
   await sequencer.clock.look();
   const severe = ['ecdsa', 'rsa', 'bls'].map((sub_category) => ({
-    ...about('digital_signatures', hands.wall_ms - DAY_MS),
+    ...about('digital_signatures', hands.wall_ms - DAY_MS, sub_category),
     ...{ sub_category, severity: 0.95, confidence: 0.95 },
   }));
   expect(await sequencer.updateThreat(severe as never)).toMatchObject({ ok: true });
@@ -210,6 +200,17 @@ it('puts off no rotation: what the score asks for comes while the clock is held'
   await sequencer.risk.room.assess();
   await journaled(sequencer, 'rotation_executed', ({ reason }) => reason === 'risk');
   expect(sequencer.clock.held).toBe(true);
+
+  // It comes back, as if nothing had been.
+  const { score } = sequencer.risk.room.record.assessment;
+  hands.set(-DAY_MS);
+  hands.pass(1_000);
+  await sequencer.clock.look();
+  await agreed(sequencer, 'host');
+  expect(sequencer.now()).toBe(hands.wall_ms);
+  await sequencer.risk.room.assess();
+  // Seconds of a half-life of a day.
+  expect(score - sequencer.risk.room.record.assessment.score).toBeLessThanOrEqual(1);
 });
 
 /** The worker protocol's, with a key of whoever. */

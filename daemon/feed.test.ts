@@ -11,7 +11,7 @@ import { CLOSE_CODES, type CloseReason, FeedEntry } from '../actors/feed.ts';
 import { Feed } from './feed.ts';
 import { openStore, type Store } from './store.ts';
 
-const OPTIONS = { buffered_bytes_max: 65_536, clients_max: 5, page: 16, idle_ping_ms: 60_000 };
+const OPTIONS = { buffered_bytes_max: 65_536, clients_max: 5, client_max: 5, page: 16, idle_ping_ms: 60_000 };
 
 let folder: string;
 let store: Store;

@@ -10,8 +10,10 @@ import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { z } from 'zod';
 import { CLOSE_CODES, type CloseReason, ENTRY_TYPES } from '../actors/feed.ts';
+import { peerOf } from './api/door.ts';
 import { type Frame, frameOf, type Place, Recent } from './frame.ts';
 import { type JournalEntry, type JournalPage, readJournal } from './journal.ts';
+import { Shares } from './share.ts';
 import type { Logger, Store } from './store.ts';
 
 const TYPES_EXPECTED = `expected a comma-separated list of ${ENTRY_TYPES.join(', ')}`;
@@ -36,6 +38,8 @@ export const FeedQuery = z.strictObject({
 export interface FeedOptions {
   readonly buffered_bytes_max: number;
   readonly clients_max: number;
+  /** Of one client address. */
+  readonly client_max: number;
   /** Entries of one read of the store. */
   readonly page: number;
   readonly idle_ping_ms: number;
@@ -78,6 +82,7 @@ export class Feed {
   readonly #wss: WebSocketServer;
   readonly #unsubscribe: () => void;
   readonly #pinger: NodeJS.Timeout;
+  readonly #shares = new Shares();
   readonly #cuts = new Map<CloseReason, number>();
   /** The newest entries, without a gap up to `#tail`. */
   readonly #recent = new Recent();
@@ -121,19 +126,27 @@ export class Feed {
     return this.#cuts;
   }
 
+  /** Whether a client has as many places as one may. */
+  hasShare(client: string | undefined): boolean {
+    return client !== undefined && this.#shares.of(client) >= this.#options().client_max;
+  }
+
   /** Whether a request opens a feed; every other, also one with a wrong query, is answered over HTTP. */
   upgrades(request: IncomingMessage): boolean {
     const { upgrade } = request.headers;
     if (request.method !== 'GET' || upgrade?.toLowerCase() !== 'websocket' || this.isFull) return false;
+    if (this.hasShare(peerOf(request.socket).client)) return false;
     return queryOf(request) !== undefined;
   }
 
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     const query = queryOf(request);
-    if (query === undefined || this.isFull) {
+    const { client } = peerOf(request.socket);
+    if (query === undefined || this.isFull || !this.#shares.take(client, this.#options().client_max)) {
       socket.destroy();
       return;
     }
+    socket.once('close', () => this.#shares.give(client));
     this.#wss.handleUpgrade(request, socket, head, (ws) => this.#open(ws, socket, query));
   }
 

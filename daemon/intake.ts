@@ -19,6 +19,8 @@ import type { Reader, Store } from './store.ts';
 export type Admission =
   | { readonly ok: true; readonly envelope_id: string; readonly tx_id: string | null; readonly receipt: Receipt }
   | { readonly ok: false; readonly code: 'mempool_full'; readonly retry_after_s: number }
+  /** This client has as many envelopes waiting as one may. */
+  | { readonly ok: false; readonly code: 'rate_limited'; readonly retry_after_s: number; readonly detail: string }
   | {
       readonly ok: false;
       readonly code: 'epoch_not_accepted';
@@ -34,6 +36,8 @@ export type Admission =
 
 export interface IntakeOptions {
   readonly capacity: number;
+  /** Of one client; all of them where left out. */
+  readonly client_max?: number;
   readonly retry_after_s: number;
   readonly batch_size: number;
   readonly age_max_cuts: number;
@@ -94,7 +98,14 @@ export class Intake {
    * @param client    who is charged if it can't be opened; undefined for callers inside the process
    */
   async admit(envelope: Envelope, client?: string): Promise<Admission> {
-    const { capacity, retry_after_s, batch_size, age_max_cuts, schemes = SCHEMES } = this.#options();
+    const {
+      capacity,
+      client_max = capacity,
+      retry_after_s,
+      batch_size,
+      age_max_cuts,
+      schemes = SCHEMES,
+    } = this.#options();
     if (this.#draining || this.#paused) return { ok: false, code: 'draining', retry_after_s };
     const { writable, reason } = this.#store.state();
     if (!writable) return { ok: false, code: 'store_unavailable', retry_after_s };
@@ -102,6 +113,7 @@ export class Intake {
     const identity = identify(envelope, this.#log);
     const id = hex(identity.envelope_id);
     let admitted: Pending | undefined;
+    const reserved = this.#mempool.reserve(client, client_max);
     const act = (step: Step): Admission => {
       admitted = undefined;
       const known = envelopeRecord(step, id);
@@ -114,6 +126,10 @@ export class Intake {
       if (epoch === undefined) return notAccepted(step);
       const { count, next_sequence } = meta(step, 'mempool');
       if (count >= capacity) return { ok: false, code: 'mempool_full', retry_after_s };
+      if (!reserved) {
+        const detail = `this address has ${client_max} envelopes waiting, as many as one may`;
+        return { ok: false, code: 'rate_limited', retry_after_s, detail };
+      }
       const { cut } = meta(step, 'heights');
       const order_by = orderByHeight(cut, count, batch_size, age_max_cuts);
       const receipt = this.#receipt(epoch, id, next_sequence, at_ms, order_by);
@@ -135,8 +151,10 @@ export class Intake {
     try {
       const admission = await this.#runtime.commit(act);
       if (admitted !== undefined) this.#mempool.add(admitted, client);
+      else if (reserved) this.#mempool.release(client);
       return admission;
     } catch (error) {
+      if (reserved) this.#mempool.release(client);
       // Nothing was acknowledged; the client may try again when the store can write.
       if (error instanceof Fault) return { ok: false, code: 'store_unavailable', retry_after_s };
       throw error;

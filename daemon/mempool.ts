@@ -3,6 +3,7 @@
 // no two steps take one envelope and a failed step gives them back.
 import type { Pending } from '../actors/ordering.ts';
 import { meta } from './records.ts';
+import { Shares } from './share.ts';
 import type { Reader } from './store.ts';
 
 /** A range at most; the table is read in pages at boot. */
@@ -11,6 +12,8 @@ const PAGE = 10_000;
 export class Mempool {
   readonly #pending = new Map<number, Pending>();
   readonly #clients = new Map<string, string>();
+  /** From admission until they are opened. */
+  readonly #shares = new Shares();
 
   #below = 0;
 
@@ -34,7 +37,17 @@ export class Mempool {
     return this.#below;
   }
 
-  /** @param client  who pays if it can't be opened; forgotten at a restart */
+  /** A place for one more of this client's, before it is durable. @returns false when it has as many as one may */
+  reserve(client: string | undefined, max: number): boolean {
+    return this.#shares.take(client, max);
+  }
+
+  /** Nothing came of what was reserved. */
+  release(client: string | undefined): void {
+    this.#shares.give(client);
+  }
+
+  /** @param client  who has reserved its place, and pays if it can't be opened; forgotten at a restart */
   add(pending: Pending, client?: string): void {
     this.#pending.set(pending.admission_sequence, pending);
     this.#below = Math.max(this.#below, pending.admission_sequence + 1);
@@ -58,7 +71,7 @@ export class Mempool {
   /** Who submitted an envelope, once: the answer is forgotten with the question. */
   takeClient(envelope_id: string): string | undefined {
     const client = this.#clients.get(envelope_id);
-    this.#clients.delete(envelope_id);
+    if (this.#clients.delete(envelope_id)) this.#shares.give(client);
     return client;
   }
 }

@@ -8,6 +8,7 @@ import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { address } from '../../config/schema.ts';
 import { Fault } from '../fault.ts';
+import { Shares } from '../share.ts';
 import { clientOf } from './allowance.ts';
 import { PROBLEM_TYPE, type ProblemCode, problem, rawProblem } from './problem.ts';
 
@@ -21,6 +22,8 @@ export interface Peer {
 
 export interface DoorOptions {
   readonly connections_max: number;
+  /** Of one client address. */
+  readonly client_connections_max: number;
   readonly request_timeout_ms: number;
   handle(request: IncomingMessage, response: ServerResponse): void;
   /** Whether this request becomes a WebSocket; otherwise it is handled like any other. */
@@ -99,7 +102,14 @@ function make(options: DoorOptions, connections_max: number, peer: (socket: Dupl
   server.on('checkExpectation', handle);
   server.maxConnections = connections_max;
   server.timeout = SILENCE_MS;
-  server.on('connection', (socket) => peers.set(socket, peer(socket)));
+  const shares = new Shares();
+  server.on('connection', (socket) => {
+    const found = peer(socket);
+    peers.set(socket, found);
+    // Like the first beyond `connections_max`: whoever holds so many knows what it does.
+    if (!shares.take(found.client, options.client_connections_max)) socket.destroy();
+    else socket.once('close', () => shares.give(found.client));
+  });
   server.on('upgrade', (request, socket, head) => options.upgrade(request, socket, head));
   server.on('clientError', refuse);
   return server;

@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { Counter } from '../../actors/encoding.ts';
 import { CLOSE_CODES, FeedEntry } from '../../actors/feed.ts';
 import { FeedQuery } from '../feed.ts';
+import { peerOf } from './door.ts';
 import { integer } from './input.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
 
@@ -29,12 +30,17 @@ export function feed(app: App, modules: Modules): void {
           `now on. \`types\` is a comma-separated filter. Close codes carry a reason: ${closes}.`,
         tags: ['feed'],
         querystring: FeedQuery,
-        response: problems('invalid_query', 'upgrade_required', 'feed_full'),
+        response: problems('invalid_query', 'upgrade_required', 'feed_full', 'rate_limited'),
       },
     },
     async (request, reply) => {
-      const full = request.headers.upgrade !== undefined && modules.feed.isFull;
+      const upgrades = request.headers.upgrade !== undefined;
+      const full = upgrades && modules.feed.isFull;
       if (full) return refuse(reply, 'feed_full', { retry_after_s: 1 });
+      if (upgrades && modules.feed.hasShare(peerOf(request.raw.socket).client)) {
+        const detail = `one address has ${modules.sequencer.config.feed.client_max} places of the feed at most`;
+        return refuse(reply, 'rate_limited', { retry_after_s: 1, detail });
+      }
       reply.header('upgrade', 'websocket');
       return refuse(reply, 'upgrade_required');
     },

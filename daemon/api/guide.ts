@@ -436,7 +436,8 @@ named like \`[3].priority_fee\`. The answer as a whole is 202 when at least one 
 ### The allowance
 
 Each client address (of IPv6, each /64) may submit \`api.rate_limit_per_s\` envelopes a second, \`api.rate_limit_burst\` at once. An envelope that is
-refused after it was ordered costs \`api.refused_penalty\` more, a quote over a nonce 50. Beyond that: 429 with \`Retry-After\`.
+refused after it was ordered costs \`api.refused_penalty\` more, a quote over a nonce 50. Beyond that: 429 with \`Retry-After\`. The same is heard by
+an address that has \`mempool.client_max\` envelopes waiting or \`feed.client_max\` places of the feed; connections beyond \`api.client_connections_max\` are closed.
 
 ## Errors
 
@@ -520,7 +521,8 @@ ${table(
   (Object.keys(CLOSES) as CloseReason[]).map((reason) => [CLOSE_CODES[reason], `\`${reason}\``, ...CLOSES[reason]]),
 )}
 
-A handshake that is refused is answered over HTTP with a problem: \`invalid_query\`, or \`feed_full\` beyond \`feed.clients_max\`.
+A handshake that is refused is answered over HTTP with a problem: \`invalid_query\`, \`feed_full\` beyond \`feed.clients_max\`, or
+\`rate_limited\` beyond \`feed.client_max\` of one address.
 `;
 }
 

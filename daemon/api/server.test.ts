@@ -46,6 +46,28 @@ async function expectProblem(answer: Awaited<ReturnType<typeof inject>>, code: P
   return found;
 }
 
+describe('a browser', () => {
+  it('may show, frame or embed no answer, and a page of another origin reads none', async () => {
+    const origin = 'https://example.org';
+    const preflight = { origin, 'access-control-request-method': 'POST' };
+    const answers = [
+      await inject('/health', { headers: { origin } }),
+      await inject('/nowhere', { headers: { origin } }),
+      await inject('/transactions', { method: 'OPTIONS', headers: preflight }),
+    ];
+    expect(answers.map(({ statusCode }) => statusCode)).toEqual([200, 404, 405]);
+    for (const { headers } of answers) {
+      expect(headers).toMatchObject({
+        'x-content-type-options': 'nosniff',
+        'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+        'referrer-policy': 'no-referrer',
+        'cross-origin-resource-policy': 'same-origin',
+      });
+      expect(Object.keys(headers).filter((name) => name.startsWith('access-control'))).toEqual([]);
+    }
+  });
+});
+
 describe('status and health', () => {
   it('say how the daemon is', async () => {
     expect(await get('/sequencer/status', 'Status')).toMatchObject({ sequencer: { batch_count: 1, mempool_size: 1 } });

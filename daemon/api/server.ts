@@ -67,11 +67,21 @@ export interface Server extends AsyncDisposable {
 /** A body that is this many times too large is still read to its end, so that the client gets to see the answer. */
 const LINGER = 4;
 
+/** Nothing here is a page: no browser is to show it, frame it, guess at it, or tell others of it. There is no CORS: no page of another origin reads it. */
+const SECURITY_HEADERS = [
+  ['x-content-type-options', 'nosniff'],
+  ['content-security-policy', "default-src 'none'; frame-ancestors 'none'"],
+  ['referrer-policy', 'no-referrer'],
+  ['cross-origin-resource-policy', 'same-origin'],
+] as const;
+
 export async function createServer(options: ServerOptions): Promise<Server> {
   const { sequencer, version, log } = options;
   const { config } = sequencer;
   const state_dir = resolve(config.daemon.state_dir);
-  const tokens = options.tokens ?? loadTokens({ state_dir, credentials_directory: process.env.CREDENTIALS_DIRECTORY });
+  const { CREDENTIALS_DIRECTORY: credentials_directory } = process.env;
+  const warn = (detail: object, message: string) => log.warn(detail, message);
+  const tokens = options.tokens ?? loadTokens({ state_dir, credentials_directory, warn });
   const allowance = new Allowance(() => sequencer.config.api);
   const punish = (client: string) => allowance.punish(client);
   sequencer.events.on('refused', punish);
@@ -156,7 +166,7 @@ async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: 
   });
   app.addHook('onSend', async (_request, reply) => {
     if (!reply.hasHeader('cache-control')) reply.header('cache-control', 'no-store');
-    reply.header('x-content-type-options', 'nosniff');
+    for (const [name, value] of SECURITY_HEADERS) reply.header(name, value);
   });
 
   app.addHook('onResponse', async (request, reply) => {

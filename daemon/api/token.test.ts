@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -37,6 +37,37 @@ describe('tokens', () => {
     const tokens = loadTokens({ state_dir, credentials_directory });
     expect(tokens.roleOf(asking(`Bearer ${'m'.repeat(40)}`))).toBe('metrics');
     expect(tokens.roleOf(asking(`bearer   ${'m'.repeat(40)}`))).toBe('metrics');
+  });
+
+  it('are those of the files as they are now, whether written or renamed', () => {
+    const warnings: string[] = [];
+    const path = join(credentials_directory, 'data.token');
+    const holding = (letter: string) => `Bearer ${letter.repeat(40)}`;
+    writeFileSync(path, 'a'.repeat(40));
+    const warn = (_: object, message: string) => void warnings.push(message);
+    const tokens = loadTokens({ state_dir, credentials_directory, warn });
+    const roles = () => ['a', 'b', 'c'].map((letter) => tokens.roleOf(asking(holding(letter))));
+    expect(roles()).toEqual(['data', undefined, undefined]);
+    writeFileSync(`${path}.new`, 'b'.repeat(40));
+    renameSync(`${path}.new`, path);
+    expect(roles()).toEqual([undefined, 'data', undefined]);
+    // In the middle of being written, nobody has it.
+    writeFileSync(path, 'c');
+    expect(roles()).toEqual([undefined, undefined, undefined]);
+    writeFileSync(path, 'c'.repeat(40));
+    expect(roles()).toEqual([undefined, undefined, 'data']);
+    rmSync(path);
+    expect(roles()).toEqual([undefined, undefined, undefined]);
+    const replaced = 'a token was replaced: the one before counts no more';
+    const none = 'a token was replaced by what is none: nobody has this role by it';
+    expect(warnings).toEqual([replaced, none, replaced, 'a token is gone']);
+
+    const { admin_path } = tokens;
+    const before = readFileSync(admin_path, 'utf8').trim();
+    expect(tokens.roleOf(asking(`Bearer ${before}`))).toBe('admin');
+    writeFileSync(admin_path, 'd'.repeat(40));
+    expect(tokens.roleOf(asking(`Bearer ${before}`))).toBeUndefined();
+    expect(tokens.roleOf(asking(holding('d')))).toBe('admin');
   });
 
   it('refuse a file that is there and holds none', () => {

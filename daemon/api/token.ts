@@ -22,37 +22,99 @@ export interface Tokens {
   readonly admin_path: string;
 }
 
+interface Options {
+  readonly state_dir: string;
+  readonly credentials_directory?: string | undefined;
+  /** A file that was replaced, what became of it: never what is in it. */
+  readonly warn?: (detail: object, message: string) => void;
+}
+
 /**
  * Reads `$CREDENTIALS_DIRECTORY/<role>.token` of every role and `<state_dir>/admin.token`, which is made (mode 0600) when it is
- * not there.
+ * not there. A file that is replaced counts from the next request on, and what it held before counts no more.
  *
  * @throws {Fault} token_invalid  a file that is there but holds no token: an empty one must not open the door
  */
-export function loadTokens(options: { state_dir: string; credentials_directory?: string | undefined }): Tokens {
-  const admin_path = join(resolve(options.state_dir), 'admin.token');
-  const known: { role: Role; digest: Buffer }[] = [];
-  const add = (role: Role, path: string) => {
-    const token = read(path);
-    if (token !== undefined) known.push({ role, digest: digestOf(token) });
-    return token !== undefined;
-  };
-  if (options.credentials_directory) {
-    for (const role of ROLES) add(role, join(options.credentials_directory, `${role}.token`));
+export function loadTokens({ state_dir, credentials_directory, warn = () => {} }: Options): Tokens {
+  const admin_path = join(resolve(state_dir), 'admin.token');
+  const files: TokenFile[] = [];
+  if (credentials_directory) {
+    for (const role of ROLES) files.push(new TokenFile(role, join(credentials_directory, `${role}.token`)));
   }
-  if (!add('admin', admin_path)) {
+  const admin = new TokenFile('admin', admin_path);
+  if (admin.digest === undefined) {
     create(admin_path);
-    add('admin', admin_path);
+    admin.refresh();
   }
+  files.push(admin);
   if ((statSync(admin_path).mode & 0o077) !== 0) chmodSync(admin_path, 0o600);
-  return { admin_path, roleOf: (request) => match(known, bearerOf(request)) };
+  return {
+    admin_path,
+    roleOf: (request) => {
+      const token = bearerOf(request);
+      if (token === undefined) return undefined;
+      for (const file of files) follow(file, warn);
+      return match(files, token);
+    },
+  };
+}
+
+/** One file, as it was when it was last looked at. */
+class TokenFile {
+  readonly role: Role;
+  readonly path: string;
+  /** Of the token; undefined where there is none. */
+  digest: Buffer | undefined;
+  #seen: string | undefined;
+
+  constructor(role: Role, path: string) {
+    this.role = role;
+    this.path = path;
+    this.refresh();
+  }
+
+  /** @returns whether it is another than it was. @throws {Fault} token_invalid, and then it holds none */
+  refresh(): boolean {
+    const seen = lookOf(this.path);
+    if (seen === this.#seen) return false;
+    this.#seen = seen;
+    this.digest = undefined;
+    const token = read(this.path);
+    if (token !== undefined) this.digest = digestOf(token);
+    return true;
+  }
+}
+
+/** A rename brings another inode, and a write in place a later time. What can't be looked at, reading it says. */
+function lookOf(path: string): string | undefined {
+  try {
+    const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return found && [found.dev, found.ino, found.size, found.mtimeNs, found.ctimeNs].join();
+  } catch {
+    return 'hidden';
+  }
+}
+
+function follow(file: TokenFile, warn: NonNullable<Options['warn']>): void {
+  const { role, path } = file;
+  try {
+    if (!file.refresh()) return;
+    const message =
+      file.digest === undefined ? 'a token is gone' : 'a token was replaced: the one before counts no more';
+    warn({ role, path }, message);
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error;
+    warn({ role, path, err: error }, 'a token was replaced by what is none: nobody has this role by it');
+  }
 }
 
 /** All are compared, so that time tells nothing about which one is close. */
-function match(known: readonly { role: Role; digest: Buffer }[], token: string | undefined): Role | undefined {
-  if (token === undefined) return undefined;
+function match(known: readonly TokenFile[], token: string): Role | undefined {
   const digest = digestOf(token);
   let found: Role | undefined;
-  for (const entry of known) if (timingSafeEqual(entry.digest, digest)) found ??= entry.role;
+  for (const entry of known) {
+    if (entry.digest !== undefined && timingSafeEqual(entry.digest, digest)) found ??= entry.role;
+  }
   return found;
 }
 

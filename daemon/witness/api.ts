@@ -20,7 +20,7 @@ import {
 } from '../../actors/witness.ts';
 import { batchHeaders } from '../api/batches.ts';
 import { Budget } from '../api/budget.ts';
-import { closeDoor, openTcp } from '../api/door.ts';
+import { closeDoor, type DoorOptions, openTcp } from '../api/door.ts';
 import { acceptJson, NoQuery, validatorCompiler } from '../api/input.ts';
 import { log as logRoutes } from '../api/log.ts';
 import { problemOf, Refused, sendProblem } from '../api/problem.ts';
@@ -80,7 +80,10 @@ export async function serveWitness(witness: Witness, config: ServerConfig, log: 
 }
 
 type ServerConfig = {
-  readonly api: { readonly listen: string; readonly connections_max: number; readonly request_timeout_ms: number };
+  readonly api: { readonly listen: string } & Pick<
+    DoorOptions,
+    'connections_max' | 'client_connections_max' | 'request_timeout_ms'
+  >;
 };
 
 async function makeApp(witness: Witness, log: Logger): Promise<App> {
