@@ -60,12 +60,7 @@ export const ROWS: readonly Row[] = [
         one(rate('aegis_transactions_sequenced_total'), 'sequenced'),
         one(rate('aegis_envelopes_refused_total'), 'refused: {{reason}}', true),
       ),
-      lines(
-        'Pool',
-        'none',
-        one(`aegis_mempool_envelopes${ON}`, 'waiting'),
-        one(`aegis_mempool_capacity_envelopes${ON}`, 'room'),
-      ),
+      lines('Pool', 'none', one(`aegis_mempool_envelopes${ON}`, 'waiting')),
       lines(
         'Batches and seals a second',
         'ops',
@@ -169,8 +164,9 @@ export const ROWS: readonly Row[] = [
 
 export const PANELS: readonly Panel[] = ROWS.flatMap(({ panels }) => panels);
 
-/** Grafana's grid has 24 columns; a stat takes 4 of them, a chart 8. */
+/** Grafana's grid has 24 columns, which the panels of a line share evenly. */
 const COLUMNS = 24;
+const LINE = { stat: { panels: 6, height: 4 }, timeseries: { panels: 3, height: 8 } };
 const SOURCE = { type: 'prometheus', uid: `\${datasource}` };
 
 export function dashboardFile(): string {
@@ -184,22 +180,23 @@ export function dashboardFile(): string {
       collapsed: false,
       gridPos: { h: 1, w: COLUMNS, x: 0, y },
     };
-    let x = 0;
     y += 1;
-    const placed = row.panels.map((panel) => {
-      const [w, h] = panel.kind === 'stat' ? [4, 4] : [8, 8];
-      if (x + w > COLUMNS) {
-        x = 0;
-        y += h;
-      }
-      const found = drawn(++id, panel, { h, w, x, y });
-      x += w;
+    const placed = linesOf(row.panels).flatMap((line) => {
+      const { height: h } = LINE[line[0]!.kind];
+      const w = COLUMNS / line.length;
+      const found = line.map((panel, i) => drawn(++id, panel, { h, w, x: i * w, y }));
+      y += h;
       return found;
     });
-    y += row.panels.at(-1)?.kind === 'stat' ? 4 : 8;
     return [header, ...placed];
   });
   return `${JSON.stringify({ ...FRAME, panels }, null, 2)}\n`;
+}
+
+/** Four stand in one line, since one alone in the next looks lost. */
+function linesOf(panels: readonly Panel[]): Panel[][] {
+  const most = panels.length === 4 ? 4 : LINE[panels[0]!.kind].panels;
+  return Array.from({ length: Math.ceil(panels.length / most) }, (_, i) => panels.slice(i * most, (i + 1) * most));
 }
 
 function drawn(id: number, panel: Panel, gridPos: object): object {
