@@ -1,7 +1,7 @@
 // Spans as a collector gets them over HTTP: of a whole daemon under a transaction, and of the exporter alone where the collector is
 // slow, broken, or floods us with its own mistakes.
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -99,6 +99,9 @@ it('tells the way of a transaction, and nothing of what is in it', async () => {
   const daemon = await startDaemon(folder, join(folder, 'log'), settings);
   const sent = await run(['send', '--sample', '--wait', '--json', '--url', daemon.url]);
   expect(sent.code).toBe(0);
+  const authorization = `Bearer ${readFileSync(join(folder, 'admin.token'), 'utf8').trim()}`;
+  const metrics = async () => (await fetch(`${daemon.url}/metrics`, { headers: { authorization } })).text();
+  await until(async () => /^aegis_spans_total\{outcome="sent"\} [1-9]/m.test(await metrics()));
   expect(await daemon.stop()).toBe(0);
 
   const named = (name: string, about: Record<string, string> = {}) =>

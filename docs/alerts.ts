@@ -123,6 +123,7 @@ export const ALERTS = {
     '1h',
     'At the pace of the last six hours the disk is full within a day.',
   ),
+  AegisClockHeld: critical('aegis_clock_held == 1', '1m', 'The clock of the host was set, and nobody has agreed.'),
   AegisNamesExpiring: critical(
     'aegis_names_soonest_expiry_seconds - time() < 43200 and aegis_names_soonest_expiry_seconds > 0',
     '15m',

@@ -128,6 +128,7 @@ export const ROWS: readonly Row[] = [
         one(`aegis_epochs${ON}`, '{{state}} epochs'),
         one(`sum by(epoch) (aegis_wraps${ON})`, 'secrets under epoch {{epoch}}', true),
       ),
+      lines('Host clock away from the agreed time', 's', one(`abs(aegis_clock_apart_seconds${ON})`, 'away')),
       lines('What fails', 'none', one(`aegis_effect_tries${ON}`, '{{effect}}', true)),
     ],
   },

@@ -111,6 +111,7 @@ export const SCENES: Readonly<Record<AlertName, Scene>> = {
     { aegis_store_free_bytes: '100000000000-100000000x900' },
     { aegis_store_free_bytes: '100000000000-1000000x900' },
   ),
+  AegisClockHeld: gauge('5m', 'aegis_clock_held', 1, 0),
   AegisNamesExpiring: gauge('10h', 'aegis_names_soonest_expiry_seconds', 60_000, 172_800),
   AegisNamesStale: gauge('2h', 'aegis_names{state="stale"}', 1, 0),
   AegisConfigRejected: gauge('10m', 'aegis_config_rejected', 1, 0),

@@ -11,6 +11,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CONFIG_KEYS } from '../config/schema.ts';
 import { catalogue } from '../daemon/api/metrics.ts';
 import { type Child, run, startDaemon } from '../daemon/demo/child.ts';
+import { READY_REASONS } from '../daemon/status.ts';
 import { ALERTS, type AlertName, alertsFile, runbookOf } from '../docs/alerts.ts';
 import { dashboardFile, PANELS } from '../docs/dashboard.ts';
 import { SCENES, unitTests } from './alerts.ts';
@@ -81,6 +82,11 @@ describe('runbooks', () => {
   it('are there for every alert, and for no other', () => {
     expect(headings).toEqual(Object.keys(ALERTS));
     for (const name of Object.keys(ALERTS)) expect(runbookOf(name)).toBe(`docs/operations.md#${name.toLowerCase()}`);
+  });
+
+  it('have the reasons of /ready before them', () => {
+    const [, listed] = /`\/ready` whether [^:]*:([^.]*)\./.exec(page)!;
+    expect([...listed!.matchAll(/`(\w+)`/g)].map(([, reason]) => reason)).toEqual(READY_REASONS);
   });
 
   it('say something, of settings that exist', () => {

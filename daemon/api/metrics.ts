@@ -9,6 +9,7 @@ import type { Feed } from '../feed.ts';
 import { NAME_TOTALS } from '../names/record.ts';
 import { meta, riskRecord, totals } from '../records.ts';
 import type { Sequencer } from '../sequencer.ts';
+import type { Telemetry } from '../telemetry.ts';
 import { epochMetrics } from './epochmetrics.ts';
 import { NoQuery } from './input.ts';
 import { migrationMetrics } from './migrationmetrics.ts';
@@ -24,6 +25,8 @@ interface Watched {
   readonly sequencer: Sequencer;
   readonly feed: Feed;
   readonly version: string;
+  /** Undefined where `telemetry.otlp_endpoint` is empty. */
+  readonly telemetry?: Pick<Telemetry, 'counts'> | undefined;
 }
 
 /** One metric, as docs/metrics.md has it. */
@@ -259,7 +262,7 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   gauge('start_time_seconds', 'When the process started, Unix time.', () => performance.timeOrigin / 1000);
 }
 
-function labelled({ sequencer, feed, version }: Watched, registers: Registry[]): void {
+function labelled({ sequencer, feed, version, telemetry }: Watched, registers: Registry[]): void {
   new Gauge({
     name: 'aegis_info',
     help: 'What runs.',
@@ -330,6 +333,16 @@ function labelled({ sequencer, feed, version }: Watched, registers: Registry[]):
     collect() {
       this.reset();
       for (const [outcome, count] of Object.entries(sequencer.settings.counts)) this.inc({ outcome }, count);
+    },
+  });
+  new Counter({
+    name: 'aegis_spans_total',
+    help: 'Spans for the collector since the start: sent, dropped for want of room, failed to send.',
+    labelNames: ['outcome'],
+    registers,
+    collect() {
+      this.reset();
+      for (const [outcome, count] of Object.entries(telemetry?.counts ?? {})) this.inc({ outcome }, count);
     },
   });
   new Counter({

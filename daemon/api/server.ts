@@ -8,6 +8,7 @@ import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { Feed } from '../feed.ts';
 import type { Logger, Sequencer } from '../sequencer.ts';
+import type { Telemetry } from '../telemetry.ts';
 import { Allowance } from './allowance.ts';
 import { assetData } from './assetdata.ts';
 import { assets } from './assets.ts';
@@ -44,6 +45,8 @@ export interface ServerOptions {
   readonly version: string;
   /** Default: those of `$CREDENTIALS_DIRECTORY` and the state folder. */
   readonly tokens?: Tokens;
+  /** Of this process, for its metrics. */
+  readonly telemetry?: Pick<Telemetry, 'counts'> | undefined;
 }
 
 export interface Listening {
@@ -76,7 +79,7 @@ const SECURITY_HEADERS = [
 ] as const;
 
 export async function createServer(options: ServerOptions): Promise<Server> {
-  const { sequencer, version, log } = options;
+  const { sequencer, version, log, telemetry } = options;
   const { config } = sequencer;
   const state_dir = resolve(config.daemon.state_dir);
   const { CREDENTIALS_DIRECTORY: credentials_directory } = process.env;
@@ -86,7 +89,7 @@ export async function createServer(options: ServerOptions): Promise<Server> {
   const punish = (client: string) => allowance.punish(client);
   sequencer.events.on('refused', punish);
   const feedRoom = new Feed({ store: sequencer.store, log, options: () => sequencer.config.feed });
-  const gauges = new Metrics({ sequencer, feed: feedRoom, version });
+  const gauges = new Metrics({ sequencer, feed: feedRoom, version, telemetry });
   const app = await makeApp({ sequencer, feed: feedRoom, allowance, version }, tokens, gauges, log);
 
   const doorOptions: DoorOptions = {

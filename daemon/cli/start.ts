@@ -62,9 +62,9 @@ export async function start(options: Options): Promise<number> {
   });
   const { otlp_endpoint: endpoint } = config.telemetry;
   const { log_id } = sequencer.keyset;
-  await using _telemetry = endpoint === '' ? undefined : new Telemetry({ endpoint, log_id, version: VERSION, log });
+  await using telemetry = endpoint === '' ? undefined : new Telemetry({ endpoint, log_id, version: VERSION, log });
   try {
-    await serve({ sequencer, log, notifier, orders, stop, sources, options });
+    await serve({ sequencer, log, notifier, orders, stop, sources, options, telemetry });
     await sequencer.close();
   } catch (error) {
     notifier.close();
@@ -98,6 +98,7 @@ interface Serving {
   readonly stop: Promise<NodeJS.Signals>;
   readonly sources: readonly string[];
   readonly options: Options;
+  readonly telemetry: Telemetry | undefined;
 }
 
 /** Node's default for SIGHUP and SIGUSR2 is to end at once. */
@@ -116,8 +117,8 @@ function heed(): Orders {
 }
 
 /** From the first request to the last seal. @throws {Fault} */
-async function serve({ sequencer, log, notifier, orders, stop, sources, options }: Serving): Promise<void> {
-  await using server = await createServer({ sequencer, log, version: VERSION });
+async function serve({ sequencer, log, notifier, orders, stop, sources, options, telemetry }: Serving): Promise<void> {
+  await using server = await createServer({ sequencer, log, version: VERSION, telemetry });
   const address = await server.listen();
   announce({ ...address, sources, admin_token: server.adminTokenPath }, sequencer.status(), options.json === true);
   log.info({ ...address, sources, version: VERSION }, 'listening');
