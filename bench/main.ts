@@ -15,6 +15,7 @@ const PARTS = {
   signing: () => import('./signing.ts'),
   pipeline: () => import('./pipeline.ts'),
   rotation: () => import('./rotation.ts'),
+  migration: () => import('./migration.ts'),
   feed: () => import('./feed.ts'),
   witness: () => import('./witness.ts'),
   reload: () => import('./reload.ts'),

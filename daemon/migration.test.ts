@@ -1,24 +1,26 @@
 // Migrations of state in a whole daemon, over HTTP as the deployment guide writes it: what is frozen, what a batch carries, what
 // is refused, and that a rollback gives back exactly what was, by a path of its own.
-import { createHash } from 'node:crypto';
 import { request as httpRequest } from 'node:http';
+import { join } from 'node:path';
 import { privateKeyToAddress } from 'viem/accounts';
 import { describe, expect, it } from 'vitest';
 import type { RegistrationInput } from '../actors/asset.ts';
-import { ASSET_TYPES, byId } from '../actors/asset.ts';
 import { digestOfCheckpoint, type Snapshot } from '../actors/checkpoint.ts';
 import { CheckpointFile } from '../actors/checkpointfile.ts';
-import { fromHex } from '../actors/encoding.ts';
-import { ASSET_STATES } from '../actors/protection.ts';
 import { verifyCheckpoint } from '../client/checkpoint.ts';
 import { DEFAULT_POLICY } from '../client/policy.ts';
 import { encryptEnvelope } from '../client/seal.ts';
 import { verifyBatch } from '../client/verify.ts';
-import { enveloped, type House, openHouse, signed } from '../test/house.ts';
+import { enveloped, type House, journaled, openHouse, quiet, signed } from '../test/house.ts';
+import { stateHash } from '../test/statehash.ts';
 import type { MigrationStatus } from './api/migration.ts';
 import type { AssetRecord } from './assets.ts';
 import { PART_ASSETS } from './checkpoints.ts';
-import type { Store } from './store.ts';
+import { storeKey } from './keys/keyring.ts';
+import { simulatorSource } from './keys/simulator.ts';
+import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
+import { createSequencer } from './sequencer.ts';
+import { openStore } from './store.ts';
 
 const FREE = { requires_pqc: false, requires_tee: false, risk_threshold: 10_000 };
 const GOLD = `0x${'11'.repeat(20)}` as const;
@@ -60,32 +62,6 @@ async function listening(overrides: Parameters<typeof openHouse>[0] = {}): Promi
   urls.set(house, at.url);
   sockets.set(house, at.socket);
   return house;
-}
-
-/** The state hash of what LMDB holds, by node:crypto alone: recursion from above, as RFC 9162 §2.1.1 writes it. */
-function stateHash(store: Store): string {
-  const sha = (...parts: Uint8Array[]) => {
-    const hash = createHash('sha512');
-    for (const part of parts) hash.update(part);
-    return hash.digest();
-  };
-  const word = (value: number | bigint) => Buffer.from(BigInt(value).toString(16).padStart(64, '0'), 'hex');
-  const tag = sha(Buffer.from('aegis/asset/v1'));
-  const records = [...store.range('assets', { limit: 100_000 })].map(([, value]) => (value as AssetRecord).asset);
-  const entries = records.sort(byId).map((asset) => {
-    const preimage = [
-      ...[sha(Buffer.from(asset.asset_id)), word(ASSET_TYPES.indexOf(asset.asset_type))],
-      ...[word(ASSET_STATES.indexOf(asset.state)), fromHex(asset.policy_digest)],
-    ];
-    return Buffer.concat([sha(tag, tag, ...preimage), word(BigInt(asset.chain_id ?? 0))]);
-  });
-  const root = (from: number, count: number): Buffer => {
-    if (count === 0) return sha();
-    if (count === 1) return sha(Buffer.of(0), entries[from]!);
-    const left = 2 ** (Math.ceil(Math.log2(count)) - 1);
-    return sha(Buffer.of(1), root(from, left), root(from + left, count - left));
-  };
-  return `0x${root(0, entries.length).toString('hex')}`;
 }
 
 async function sequenced({ sequencer, journaled }: House, ...envelopes: Awaited<ReturnType<typeof enveloped>>[]) {
@@ -241,6 +217,38 @@ describe('a migration, by the lines of the guide', () => {
     for (const [change, code] of altered) expect(judge({ ...whole, ...change })).toMatchObject({ ok: false, code });
     expect(verifyCheckpoint(whole, { now_ms: Date.now() })).toMatchObject({ ok: false, code: 'simulated_evidence' });
   });
+});
+
+it('is rolled back after a restart, and another reading of the disk has what was there before', async () => {
+  await using house = await openHouse(BY_HAND);
+  const { sequencer, state_dir } = house;
+  const { config } = sequencer;
+  const mixed = (n: number) => (n % 2 === 0 ? file(n) : token(`gold-${n}`, `0x${n.toString(16).padStart(40, '0')}`));
+  await Promise.all(Array.from({ length: PART_ASSETS + 2 }, (_, n) => sequencer.registerAsset(mixed(n))));
+  const before = stateHash(sequencer.store);
+  const checkpoint_id = 'checkpoint_0';
+  expect(await sequencer.startMigration()).toMatchObject({ ok: true });
+  await house.journaled('migration_started', ({ state_hash }) => state_hash === before);
+  await sequencer.close();
+
+  const again = await createSequencer({ config, log: quiet });
+  try {
+    expect(await again.registerAsset(file(9_999))).toMatchObject({ ok: false, code: 'migration_running' });
+    expect(await again.migrations.rollback({ checkpoint_id })).toMatchObject({ ok: true });
+    await journaled(again, 'migration_rolled_back', ({ state_hash }) => state_hash === before);
+  } finally {
+    await again.close();
+  }
+  const key = await storeKey(await simulatorSource(state_dir));
+  const schema = { version: SCHEMA_VERSION, migrations: MIGRATIONS };
+  const store = await openStore({ folder: join(state_dir, 'store'), key, ...config.store, schema });
+  try {
+    expect(stateHash(store)).toBe(before);
+    const states = [...store.range('assets', { limit: 1_000 })].map(([, value]) => (value as AssetRecord).asset.state);
+    expect(states).toEqual(Array(PART_ASSETS + 2).fill('Active'));
+  } finally {
+    await store.close();
+  }
 });
 
 it('takes a checkpoint by itself every so many batches, and keeps the snapshots of the newest', async () => {
