@@ -4,6 +4,7 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyRequest, FastifySchemaCompiler } from 'fastify';
 import { z } from 'zod';
+import { parseStrict } from '../../client/json.ts';
 import type { Budget } from './budget.ts';
 import { peerOf } from './door.ts';
 import { Refused } from './problem.ts';
@@ -76,14 +77,18 @@ export function acceptJson(app: FastifyInstance, budget: Budget): void {
     const body = await collect(payload, bytes_max, budget, peerOf(request.raw.socket).client);
     if (body.length === 0) throw new Refused('empty_body');
     if (!isUtf8(body)) throw new Refused('invalid_json', { detail: 'not UTF-8' });
-    const immodest = immodesty(body);
+    const { members, immodest } = shapeOf(body);
     if (immodest !== undefined) throw new Refused('invalid_body', { field: '', detail: immodest });
     const text = body.toString('utf8');
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     parse(request, text, (error, value) =>
       error === null ? resolve(value) : reject(new Refused('invalid_json', whereIn(text))),
     );
-    return promise;
+    const value = await promise;
+    // Of two equal keys JSON.parse keeps the last: what was signed, logged or checked on the way here could be the first.
+    if (keysIn(value) < members)
+      throw new Refused('invalid_body', { field: repeated(text), detail: 'a key is there twice' });
+    return value;
   });
 }
 
@@ -123,13 +128,20 @@ const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const OPENING = [0x5b, 0x7b];
 const CLOSING = [0x5d, 0x7d];
 
+interface Shape {
+  /** Of all objects: a colon stands behind each key. */
+  readonly members: number;
+  readonly immodest?: string;
+}
+
 /**
  * What makes JSON costly beyond its bytes. A megabyte of brackets or of keys takes the main thread and its collector for a
  * second; 256 envelopes with every field at its limit stay below a third of this, three deep.
  */
-function immodesty(body: Buffer): string | undefined {
+function shapeOf(body: Buffer): Shape {
   let depth = 0;
   let marks = 0;
+  let members = 0;
   for (let i = 0; i < body.length && marks <= MARKS_MAX; i++) {
     const byte = body[i]!;
     if (byte === QUOTE) {
@@ -137,17 +149,33 @@ function immodesty(body: Buffer): string | undefined {
         marks += 1;
         i = body.indexOf(QUOTE, i + 1);
         // It ends too early, as the parser will say.
-        if (i === -1) return undefined;
+        if (i === -1) return { members };
       } while (marks <= MARKS_MAX && isEscaped(body, i));
-    } else if (byte === COMMA || byte === COLON) marks += 1;
-    else if (CLOSING.includes(byte)) depth -= 1;
+    } else if (byte === COMMA || byte === COLON) {
+      marks += 1;
+      if (byte === COLON) members += 1;
+    } else if (CLOSING.includes(byte)) depth -= 1;
     else if (OPENING.includes(byte)) {
       marks += 1;
       depth += 1;
-      if (depth > DEPTH_MAX) return `expected arrays and objects at most ${DEPTH_MAX} deep`;
+      if (depth > DEPTH_MAX) return { members, immodest: `expected arrays and objects at most ${DEPTH_MAX} deep` };
     }
   }
-  return marks > MARKS_MAX ? `expected at most ${MARKS_MAX} marks (strings, commas, colons, brackets)` : undefined;
+  if (marks <= MARKS_MAX) return { members };
+  return { members, immodest: `expected at most ${MARKS_MAX} marks (strings, commas, colons, brackets)` };
+}
+
+/** At most `DEPTH_MAX` deep. */
+function keysIn(value: unknown): number {
+  if (typeof value !== 'object' || value === null) return 0;
+  if (Array.isArray(value)) return value.reduce<number>((sum, each) => sum + keysIn(each), 0);
+  return Object.entries(value).reduce((sum, [, each]) => sum + 1 + keysIn(each), 0);
+}
+
+/** Which key it is, of a text that has one twice; nothing where another oddity hides it. */
+function repeated(text: string): string {
+  const parsed = parseStrict(text);
+  return parsed.ok || !/twice/.test(parsed.message) ? '' : parsed.field.slice(0, FIELD_CHARACTERS_MAX);
 }
 
 /** An odd number of backslashes stands before it. */

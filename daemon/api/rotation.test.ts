@@ -28,6 +28,8 @@ async function expectProblem(answer: Awaited<ReturnType<typeof inject>>, code: P
   expect({ code: found.code, field: found.field }).toEqual({ code, field });
 }
 
+const JSON_TYPE = { 'content-type': 'application/json' };
+
 describe('a rotation', () => {
   it('is for the admin alone, within bounds, and say so in a log under the names of the upstream', async () => {
     const authorization = `Bearer ${readFileSync(house.server.adminTokenPath, 'utf8').trim()}`;
@@ -37,6 +39,9 @@ describe('a rotation', () => {
     await expectProblem(await rotate({ delay_blocks: -1 }), 'invalid_body', 'delay_blocks');
     await expectProblem(await rotate({ reason: 'risk' }), 'invalid_body', 'reason');
     await expectProblem(await rotate({ force: true }), 'invalid_body', 'force');
+    // What an order or a log shows must not be another of two.
+    const twice = { payload: '{"delay_blocks": 1, "delay_blocks": 0}', headers: { authorization, ...JSON_TYPE } };
+    await expectProblem(await inject('/epochs/rotate', { method: 'POST', ...twice }), 'invalid_body', 'delay_blocks');
     expect(await get('/epochs/rotations', 'Rotations')).toEqual({ rotations: [] });
     const answer = await rotate({ delay_blocks: 1_000 });
     expect(answer.statusCode).toBe(202);
