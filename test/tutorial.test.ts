@@ -83,6 +83,7 @@ describe('docs/tutorial.md', () => {
         ...environment(),
         npm_config_audit: 'false',
         npm_config_fund: 'false',
+        npm_config_prefer_offline: 'true',
         npm_config_ignore_scripts: 'false',
       },
       maxBuffer: 2 ** 26,
