@@ -273,6 +273,7 @@ export class Rooms {
       onAnnounced: () => this.sealer.wake(),
       onUnsealed: () => this.sealer.hurry(),
       onExecuted: () => {
+        this.witnessed?.renew();
         this.keysetQuote.start();
         this.cutter.wake();
         this.sealer.wake();
@@ -401,6 +402,7 @@ export class Rooms {
     const { epochs, attester, sealer, intake, cutter, rotator } = this;
     this.handover = await openPredecessor({
       ...{ ...this.#basics(), epochs, attester, sealer },
+      aging: () => this.clock.aging(),
       onPaused: () => intake.pause(true),
       drained: (limit) => this.#drained(limit),
       onResumed: () => {

@@ -13,6 +13,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
 import { enveloped, journaled, quiet } from '../test/house.ts';
 import { type ChildWitness, startWitness } from './demo/child.ts';
+import type { Logger } from './embedding.ts';
 import { FAULTS } from './fault.ts';
 import { logRoot } from './log.ts';
 import { createSequencer, type Sequencer, type SequencerOptions } from './sequencer.ts';
@@ -234,6 +235,22 @@ describe('a witness', { timeout: 240_000 }, () => {
     expect(made.clock.held).toBe(false);
   });
 
+  it('judges the quote of the sequencer anew when another epoch signs, before it is asked about it', async () => {
+    const judged: { epoch?: number }[] = [];
+    const info = (detail: object, message: string) =>
+      void (/has opened a channel/.test(message) && judged.push(detail as { epoch?: number }));
+    const made = await sequencer(await liar(() => {}, { ...quiet, info }));
+    await sealed(made, await cut(made));
+    expect(judged.map(({ epoch }) => epoch)).toEqual([1]);
+    expect(await made.rotate({ reason: 'manual', delay_blocks: 0 })).toMatchObject({ ok: true });
+    await journaled(made, 'rotation_executed', ({ to_epoch }) => to_epoch === 2);
+    const file = await sealed(made, await cut(made));
+    expect([file.header.epoch, freshnessOf(file), judge(file).ok]).toEqual([2, 1, true]);
+    expect(judged.map(({ epoch }) => epoch)).toEqual([1, 2]);
+    // Never without one: whatever was asked meanwhile has waited.
+    expect(made.status().attestation.witness).toMatchObject({ state: 'working', reason: null });
+  });
+
   it('that comes to a log that is there already follows it from its beginning', async () => {
     const before = await sequencer('', { witness: 'off' });
     for (let round = 0; round < 3; round++) await sealed(before, await cut(before));
@@ -246,7 +263,7 @@ describe('a witness', { timeout: 240_000 }, () => {
 });
 
 /** A witness in this process, whose part is replaced by one that lies. */
-async function liar(lie: (witness: Witness) => void): Promise<string> {
+async function liar(lie: (witness: Witness) => void, log: Logger = quiet): Promise<string> {
   const { config } = loadConfig({
     settings: {
       daemon: { state_dir: join(folder, 'witness') },
@@ -255,7 +272,7 @@ async function liar(lie: (witness: Witness) => void): Promise<string> {
     },
     environment: {},
   });
-  const made = await createWitness({ config, log: quiet, fatal });
+  const made = await createWitness({ config, log, fatal });
   lie(made);
   const server = await serveWitness(made, config, quiet);
   open.push(made, server);

@@ -9,12 +9,9 @@ import { base64 } from '../actors/encoding.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import type { Enclave } from '../actors/redundancy.ts';
 import { FRESHNESS, type Head } from '../actors/seal.ts';
-import { LOG_KINDS } from '../actors/tree.ts';
 import {
   type Answer,
   type Ask,
-  ENTRIES_MAX,
-  type HeadClaim,
   holdAgainst,
   knownOrder,
   type Position,
@@ -24,11 +21,12 @@ import {
 } from '../actors/witness.ts';
 import type { WITNESS_MODES } from '../config/schema.ts';
 import { Fault } from './fault.ts';
-import { logRoot, signedHead } from './log.ts';
-import { batchRecord, meta } from './records.ts';
+import { logRoot } from './log.ts';
+import { meta } from './records.ts';
 import type { Runtime } from './runtime.ts';
 import type { Reader, Store, Transaction } from './store.ts';
 import type { VerifiedQuote } from './tee/platform.ts';
+import { claimOf } from './witness/claim.ts';
 import { type Line, type LineOptions, openLine } from './witness/line.ts';
 import { OrderQueue } from './witness/orderqueue.ts';
 
@@ -113,6 +111,12 @@ export class Witnessed {
     return { mode: this.#modules.mode, state: this.#state, since_ms: this.#since_ms, reason: this.#reason, size };
   }
 
+  /** Another epoch is active: its keyset is attested to the witness before anything is asked under it. Waits for nothing. */
+  renew(): void {
+    this.#line = undefined;
+    this.#broken?.(undefined);
+  }
+
   /** Waits for nothing. */
   start(): void {
     this.#living ??= this.#live().catch(this.#modules.fatal);
@@ -151,7 +155,8 @@ export class Witnessed {
     if (line === undefined || (this.#position?.size ?? 0) < meta(store, 'log').sealed) return;
     try {
       await this.#inTurn(async () => {
-        const answer = await this.#ask(this.#claim(this.#position!.size, line));
+        const position = this.#position!;
+        const answer = await this.#ask(claimOf(store, position.size, position), line);
         if (answer.ok) this.#position = answer.position;
         else await this.#refused(answer);
       });
@@ -177,21 +182,16 @@ export class Witnessed {
 
   async #lead(size: number, root: string, line: Line): Promise<WitnessedHead | undefined> {
     for (;;) {
-      const claim = this.#claim(size, line);
-      const answer = await this.#ask(claim);
+      const claim = claimOf(this.#modules.store, size, this.#position ?? line.position);
+      const answer = await this.#ask(claim, line);
       if (!answer.ok) {
         await this.#refused(answer);
         return undefined;
       }
       const { position } = answer;
       const reached = claim.from + claim.entries.length;
-      line.verify(
-        'head',
-        meta(this.#modules.store, 'genesis').log_id,
-        reached,
-        { count: 0, root: claim.root },
-        answer.signature,
-      );
+      const { log_id } = meta(this.#modules.store, 'genesis');
+      line.verify('head', log_id, reached, { count: 0, root: claim.root }, answer.signature);
       this.#position = position;
       if (reached < size) continue;
       if (claim.root !== root) throw new Error('the log is append-only');
@@ -205,7 +205,7 @@ export class Witnessed {
     return this.#attempt(AbortSignal.timeout(this.#modules.patience_ms), async (line) => {
       const { worker_id, enclave_id } = this.#modules.enclave();
       const wish = { type: 'quote', head, not_after_ms, worker_id, enclave_id } as const;
-      const answer = await this.#ask(wish);
+      const answer = await this.#ask(wish, line);
       if (!answer.ok) {
         await this.#refused(answer);
         return undefined;
@@ -267,8 +267,11 @@ export class Witnessed {
     return this.#line;
   }
 
-  async #ask<Type extends Ask['type']>(ask: Extract<Ask, { type: Type }>): Promise<Answer<Type> | WitnessRefusal> {
-    const line = this.#line;
+  /** @param line  one that has given way to the next still answers what was begun with it */
+  async #ask<Type extends Ask['type']>(
+    ask: Extract<Ask, { type: Type }>,
+    line = this.#line,
+  ): Promise<Answer<Type> | WitnessRefusal> {
     if (line === undefined)
       throw new Fault({ code: 'witness_failed', url: this.#modules.line.url, reason: 'it is gone' });
     try {
@@ -277,23 +280,6 @@ export class Witnessed {
       if (error instanceof Fault) this.#fail(error, line);
       throw error;
     }
-  }
-
-  /** The entries that it has not followed yet, a page at most, and the newest seal that it has not verified. */
-  #claim(size: number, line: Line): HeadClaim {
-    const { store } = this.#modules;
-    const { size: from, sealed: known } = this.#position ?? line.position;
-    const end = Math.min(size, from + ENTRIES_MAX);
-    const page = end > from ? [...store.range('log', { start: from, end, limit: ENTRIES_MAX })] : [];
-    const entries = page.map(([, { kind, digest }]) => ({ kind: LOG_KINDS[kind]!, digest }));
-    const headers = entries.flatMap(({ kind, digest }) => {
-      if (kind !== 'batch') return [];
-      const { header } = batchRecord(store, store.get('batch_ids', digest)!.height);
-      return [header!];
-    });
-    const { sealed } = meta(store, 'log');
-    const seal = sealed > known && sealed <= end ? (signedHead(store, sealed) ?? null) : null;
-    return { type: 'head', from, entries, headers, root: logRoot(store, end), sealed: seal };
   }
 
   /** What the witness refuses: a conflict stops everything, the rest concerns this question alone. */
@@ -329,8 +315,13 @@ export class Witnessed {
     while (!this.#stop.signal.aborted && this.#state !== 'conflict') {
       this.#useful = false;
       try {
-        const opened = await openLine({ ...this.#modules.line, keyset: this.#modules.keyset() }, this.#stop.signal);
-        if (await this.#accepts(opened)) await this.#use(opened);
+        const keyset = this.#modules.keyset();
+        const opened = await openLine({ ...this.#modules.line, keyset }, this.#stop.signal);
+        const isActive = keyset.epoch === this.#modules.keyset().epoch;
+        if (isActive && (await this.#accepts(opened))) await this.#use(opened);
+        // Nothing was wrong: the next one is wanted at once.
+        retry_ms = RETRY_MIN_MS;
+        continue;
       } catch (error) {
         if (this.#stop.signal.aborted) return;
         if (!(error instanceof Fault)) throw error;
