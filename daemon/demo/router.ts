@@ -26,8 +26,8 @@ export interface TestRouter extends AsyncDisposable {
   readonly switches: Switches;
   /** PUTs that it has taken, by name, in their order. */
   readonly taken: { readonly name: string; readonly record: Uint8Array }[];
-  /** Requests that it has seen. */
-  readonly seen: { readonly method: string; readonly name: string }[];
+  /** Requests that it has seen, with what they brought. */
+  readonly seen: { readonly method: string; readonly name: string; readonly record?: Uint8Array }[];
 }
 
 const PATH = '/routing/v1/ipns/';
@@ -57,7 +57,8 @@ export async function startRouter(folder: string): Promise<TestRouter> {
   const fastify = Fastify({ logger: false, forceCloseConnections: true });
   fastify.addHook('preHandler', async (request, reply) => {
     const name = request.url.slice(PATH.length);
-    seen.push({ method: request.method, name });
+    const { method, body } = request;
+    seen.push({ method, name, ...(body instanceof Uint8Array && { record: Uint8Array.from(body) }) });
     if (switches.names.size > 0 && !switches.names.has(name)) return;
     if (switches.slow_ms > 0) await delay(switches.slow_ms);
     if (switches.outage) {
