@@ -77,6 +77,21 @@ export type Handover = z.output<typeof Handover>;
 /** @returns 64 bytes: the entry of kind 4 in the log */
 export const digestOfHandover = (handover: Handover): Uint8Array => handoverDigest(handover);
 
+/** What was signed: a head of this size under the keys of this epoch. */
+export interface SignedPlace {
+  readonly log_id: string;
+  readonly epoch: number;
+  readonly size: number;
+}
+
+/** @returns the handover by which these keys had ended before they signed this; undefined where there is none */
+export function endedBefore(
+  handovers: readonly Handover[],
+  { log_id, epoch, size }: SignedPlace,
+): Handover | undefined {
+  return handovers.find((each) => each.log_id === log_id && epoch <= each.from_epoch && size > each.leaf_index + 1);
+}
+
 const SuccessorUrl = z.url({ protocol: /^https?$/, error: 'expected an http or https URL' }).max(2_048);
 
 /** A handover that is sealed, with all that proves it: what verifiers keep. */

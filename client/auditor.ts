@@ -21,6 +21,7 @@ export const ALARMS = {
   height_gap: 'a height is missing between two batches',
   parent_mismatch: 'a batch does not name the batch before it',
   keyset_unlogged: 'the head is signed under a keyset that is not in the log',
+  keyset_ended: 'keys sign that had ended by a handover',
 } as const;
 export type AlarmCode = keyof typeof ALARMS;
 
@@ -38,6 +39,10 @@ export const AuditState = z.strictObject({
   next_height: Counter,
   parent_digest: Digest.describe('Of the newest batch; zero before the first.'),
   keysets: z.array(Digest).min(1).max(100_000).describe('In the order of the log.'),
+  handover: z
+    .strictObject({ size: Counter, epoch: Counter })
+    .exactOptional()
+    .describe('The newest one: keys of this epoch and of those before it seal nothing above this size.'),
 });
 export type AuditState = z.output<typeof AuditState>;
 
@@ -47,6 +52,7 @@ export class Auditor {
   /** Only the right edge: log2(size) hashes. */
   readonly #nodes = new Map<string, Uint8Array>();
   readonly #keysets: string[] = [];
+  #handover: AuditState['handover'];
   #size = 0;
   #next_height = 0;
   #parent_digest = ZERO;
@@ -63,6 +69,7 @@ export class Auditor {
     this.#next_height = state.next_height;
     this.#parent_digest = state.parent_digest;
     this.#keysets.push(...state.keysets);
+    this.#handover = state.handover;
     if (state.frontier.length !== places.length || this.root !== root) {
       throw new Error('the frontier does not give the root of the head');
     }
@@ -94,13 +101,15 @@ export class Auditor {
       this.#nodes.set(`${level}/${index}`, hash);
     }
     this.#size += 1;
+    // Epochs count from 1 and each keyset is an entry: the newest is that of the successor.
+    if (entry.kind === 'handover') this.#handover = { size: this.#size, epoch: this.#keysets.length - 1 };
     this.#prune();
     return null;
   }
 
   /** Is a head that was sealed at the present size one of this log? */
   matches({ seal }: Pick<ListedSeal, 'seal'>): Alarm | null {
-    if (seal.size === this.#size && seal.root === this.root) return null;
+    if (seal.size === this.#size && seal.root === this.root) return this.#ended(`head of size ${seal.size}`, seal);
     const found = `the head of size ${seal.size} has the root ${short(seal.root)}`;
     return alarm('root_mismatch', `${found}, the first ${this.#size} entries give ${short(this.root)}`);
   }
@@ -120,7 +129,15 @@ export class Auditor {
       next_height: this.#next_height,
       parent_digest: this.#parent_digest,
       keysets: [...this.#keysets],
+      ...(this.#handover !== undefined && { handover: this.#handover }),
     };
+  }
+
+  /** @param signed.size  what the log has with it */
+  #ended(what: string, { epoch, size }: { readonly epoch: number; readonly size: number }): Alarm | null {
+    const by = this.#handover;
+    if (by === undefined || epoch > by.epoch || size <= by.size) return null;
+    return alarm('keyset_ended', `the ${what} is of epoch ${epoch}, which ended at size ${by.size} of the log`);
   }
 
   #follow({ digest }: LogEntry, header: Header | undefined): Alarm | null {
@@ -141,6 +158,8 @@ export class Auditor {
       const named = `batch ${height} names ${short(header.parent_digest)} as the batch before it`;
       return alarm('parent_mismatch', `${named}, expected ${short(this.#parent_digest)}`);
     }
+    const ended = this.#ended(`batch ${height}`, { epoch: header.epoch, size: this.#size + 1 });
+    if (ended !== null) return ended;
     this.#next_height = height + 1;
     this.#parent_digest = digest;
     return null;

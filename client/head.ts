@@ -5,6 +5,7 @@ import { ml_dsa87 } from '@noble/post-quantum/ml-dsa.js';
 import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
 import { keysetDigest, sealDigest } from '../actors/digest.ts';
 import { fromBase64, hex, timestamp, utf8 } from '../actors/encoding.ts';
+import { endedBefore } from '../actors/handover.ts';
 import { SignedHead } from '../actors/head.ts';
 import { KEY_SOURCES } from '../actors/keyset.ts';
 import type { Head } from '../actors/seal.ts';
@@ -73,11 +74,12 @@ export function verifyHead(head: unknown, options: VerifyOptions): HeadVerdict {
     policy: options.policy ?? DEFAULT_POLICY,
     allow_simulated: options.allow_simulated ?? false,
     now_ms: options.now_ms,
+    handovers: options.handovers ?? [],
     digest: sealDigest(parsed.data.seal),
     keyset_digest: keysetDigest(parsed.data.keyset),
     found: { simulated: null, tcb_status: null, ml_dsa: false, slh_dsa: false },
   };
-  for (const check of [checkBinding, checkPolicy, checkLifetime, checkSignatures, checkEvidence]) {
+  for (const check of [checkBinding, checkPolicy, checkEnded, checkLifetime, checkSignatures, checkEvidence]) {
     const failure = check(subject);
     if (failure !== null) return { ok: false, ...failure };
   }
@@ -134,6 +136,12 @@ function checkPolicy({ head: { seal, keyset }, policy, keyset_digest }: Subject)
   }
   if (policy.keysets === undefined || policy.keysets.includes(hex(keyset_digest))) return null;
   return fail('keyset_refused', 'keyset', `its digest ${hex(keyset_digest)} is not one that the policy pins`);
+}
+
+function checkEnded({ head: { seal }, handovers }: Subject): Failed {
+  const by = endedBefore(handovers, seal);
+  if (by === undefined) return null;
+  return fail('keyset_ended', 'seal.epoch', `its keys ended by the handover at leaf ${by.leaf_index}`);
 }
 
 function checkLifetime({ head: { seal, attestation }, now_ms }: Subject): Failed {

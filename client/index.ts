@@ -30,6 +30,7 @@ export {
 } from '../actors/digest.ts';
 export { base64, fromBase64, fromHex, hex } from '../actors/encoding.ts';
 export { Envelope, type EnvelopeInput, type Scheme } from '../actors/envelope.ts';
+export { endedBefore, type Handover, HandoverStatus, SealedHandover, type SignedPlace } from '../actors/handover.ts';
 export { SignedHead } from '../actors/head.ts';
 export { Keyset } from '../actors/keyset.ts';
 export { Attestation, type AttestedKeyset, type FreshAttestation } from '../actors/quote.ts';
@@ -40,6 +41,7 @@ export { ALARMS, type Alarm, type AlarmCode, Auditor, AuditState } from './audit
 export { fetchBatch, type VerifiedBatch } from './batch.ts';
 export { type CheckpointVerdict, verifyCheckpoint } from './checkpoint.ts';
 export { EXCHANGE_CODES, type ExchangeCode, type ExchangeOptions, type ExchangeRefusal, Problem } from './exchange.ts';
+export { type HandoverVerdict, verifyHandover } from './handover.ts';
 export { type AcceptedHead, type HeadCode, type HeadVerdict, keptAt, type RefusedHead, verifyHead } from './head.ts';
 export {
   CONFLICTS,

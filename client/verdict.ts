@@ -3,6 +3,7 @@
 // prints them. Codes are stable: scripts may depend on them.
 import type { BatchFile } from '../actors/batch.ts';
 import type { EvidenceCode } from '../actors/check.ts';
+import type { Handover } from '../actors/handover.ts';
 import type { VerificationPolicy } from './policy.ts';
 
 /** In the order in which they are made: what costs little comes first, and nothing is judged before its parts are. */
@@ -73,6 +74,7 @@ export const FAILURE_CODES = [
   'execution_order_invalid',
   'keyset_mismatch',
   'keyset_refused',
+  'keyset_ended',
   'unsealed',
   'seal_log_mismatch',
   'seal_epoch_mismatch',
@@ -122,6 +124,8 @@ export interface VerifyOptions {
   readonly allow_simulated?: boolean;
   /** The time to judge certificates and collateral at. */
   readonly now_ms: number;
+  /** Handovers of the log that were verified: keys that have ended by one sign nothing beyond it. */
+  readonly handovers?: readonly Handover[];
 }
 
 /** null: not there, or not judged because an earlier check failed. */
@@ -137,6 +141,7 @@ export interface Subject {
   readonly policy: VerificationPolicy;
   readonly allow_simulated: boolean;
   readonly now_ms: number;
+  readonly handovers: readonly Handover[];
   /** The batch digest, 64 bytes, recomputed. */
   readonly digest: Uint8Array;
   /** Recomputed. */

@@ -5,6 +5,7 @@
 import { BatchFile } from '../actors/batch.ts';
 import { batchDigest, keysetDigest, sealDigest } from '../actors/digest.ts';
 import { timestamp } from '../actors/encoding.ts';
+import { endedBefore } from '../actors/handover.ts';
 import {
   checkExecution,
   checkHeader,
@@ -37,7 +38,7 @@ export type { Accepted, CheckName, Failure, FailureCode, Refusal, Verdict, Verif
 
 const STEPS: Record<Exclude<CheckName, 'schema'>, Check> = {
   header: checkHeader,
-  policy: checkPolicy,
+  policy: (subject) => checkPolicy(subject) ?? checkEnded(subject),
   order: checkOrder,
   refused: checkRefused,
   transactions: checkTransactions,
@@ -68,6 +69,7 @@ export function verifyBatch(file: unknown, options: VerifyOptions): Verdict {
     policy,
     allow_simulated: options.allow_simulated ?? false,
     now_ms: options.now_ms,
+    handovers: options.handovers ?? [],
     digest: batchDigest(read.file.header),
     keyset_digest: keysetDigest(read.file.keyset),
     head_digest: read.file.slh_dsa_sig === null ? new Uint8Array(64) : sealDigest(read.file.slh_dsa_sig.seal),
@@ -81,6 +83,18 @@ export function verifyBatch(file: unknown, options: VerifyOptions): Verdict {
     checks.push(name);
   }
   return accepted(subject, checks);
+}
+
+/** Neither the batch nor the seal over it is signed by keys that had ended. */
+function checkEnded({ file: { header, slh_dsa_sig }, handovers }: Subject): Failure | null {
+  if (slh_dsa_sig === null) return null;
+  const { seal, leaf_index } = slh_dsa_sig;
+  const places = { 'header.epoch': { ...header, size: leaf_index + 1 }, 'slh_dsa_sig.seal.epoch': seal };
+  for (const [field, place] of Object.entries(places)) {
+    const by = endedBefore(handovers, place);
+    if (by !== undefined) return fail('keyset_ended', field, `its keys ended by the handover at leaf ${by.leaf_index}`);
+  }
+  return null;
 }
 
 const YEAR_10000_MS = 253_402_300_800_000;

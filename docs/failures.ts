@@ -70,6 +70,7 @@ export const FAILURES: Readonly<Record<FailureCode | HeadCode | 'too_large', Row
   execution_order_invalid: ['Execution does not follow the committed order and the nonces.', 'ALTERED'],
   keyset_mismatch: ['The keyset is of another chain, log or epoch.', 'ALTERED'],
   keyset_refused: ['The keyset is not one that the policy pins.', 'POLICY'],
+  keyset_ended: ['The keys had ended by a handover of the log before they signed this.', 'KEEP'],
   unsealed: ['No seal covers it yet.', 'LATER'],
   seal_log_mismatch: ['The seal is of another log.', 'ALTERED'],
   seal_epoch_mismatch: ['The seal is of another epoch.', 'ALTERED'],

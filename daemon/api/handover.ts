@@ -15,7 +15,7 @@ import {
   SuccessorHello,
   SuccessorOpening,
 } from '../../actors/handover.ts';
-import type { HandoverOutcome } from '../handover/predecessor.ts';
+import type { HandoverOutcome } from '../handover/arrivals.ts';
 import { NoQuery } from './input.ts';
 import { Refused } from './problem.ts';
 import { type App, type Modules, problems, refuse } from './route.ts';
@@ -25,7 +25,7 @@ const RETRY_S = 5;
 
 const BODY = ['invalid_json', 'invalid_body', 'empty_body', 'body_too_large', 'unsupported_media_type'] as const;
 const SUCCESSOR = ['handover_not_open', 'handover_ended', 'handover_session_unknown', 'invalid_query'] as const;
-const ADMIN = ['unauthorized', 'forbidden', 'handover_ended'] as const;
+const ADMIN = ['unauthorized', 'forbidden', 'handover_ended', 'invalid_query'] as const;
 const Done = z.strictObject({ ok: z.literal(true) });
 
 export function handover(app: App, modules: Modules): void {

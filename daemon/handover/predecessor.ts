@@ -5,8 +5,7 @@
 // every failure, silence included, gives everything back as it was.
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { keysetDigest } from '../../actors/digest.ts';
-import { fromBase64, fromHex, hex, utf8 } from '../../actors/encoding.ts';
+import { fromBase64, hex, utf8 } from '../../actors/encoding.ts';
 import {
   type Handover,
   type HandoverState,
@@ -15,11 +14,9 @@ import {
   OFFER_CONTEXT,
   offerDigest,
   type PredecessorGreeting,
-  predecessorSubject,
   type SuccessionOffer,
   type SuccessorOpening,
   secretInfo,
-  successorSubject,
 } from '../../actors/handover.ts';
 import type { Engine } from '../../workers/engine.ts';
 import type { Attester } from '../attester.ts';
@@ -29,10 +26,10 @@ import { checkpointUnderWay } from '../freeze.ts';
 import type { KeySource } from '../keys/source.ts';
 import { signedHead } from '../log.ts';
 import { meta, pendingRotation } from '../records.ts';
-import { SCHEMA_VERSION } from '../schema.ts';
 import type { Sealer } from '../sealer.ts';
 import type { Hold, Reader, Store } from '../store.ts';
-import { type Judge, judgeEnd } from '../witness/judgement.ts';
+import type { Judge } from '../witness/judgement.ts';
+import { Arrivals, type HandoverOutcome, refused } from './arrivals.ts';
 import { sealSecret } from './channel.ts';
 import {
   allowedSuccessors,
@@ -46,24 +43,6 @@ import {
 import { exportChunks } from './rows.ts';
 import { hashState } from './state.ts';
 import { type GivenChunk, type Parties, Transfer } from './transfer.ts';
-
-export type HandoverRefusal =
-  | 'handover_not_open'
-  | 'handover_ended'
-  | 'handover_running'
-  | 'handover_no_url'
-  | 'successor_other_schema'
-  | 'successor_not_allowed'
-  | 'successor_not_in_force'
-  | 'successor_evidence_refused'
-  | 'successor_keyset_refused'
-  | 'handover_session_unknown'
-  | 'handover_not_drained'
-  | 'handover_not_accepted';
-
-export type HandoverOutcome<T = unknown> =
-  | ({ readonly ok: true } & T)
-  | { readonly ok: false; readonly code: HandoverRefusal; readonly detail?: string };
 
 /** `[handover]` of sequencer.toml. */
 export interface HandoverOptions {
@@ -90,31 +69,18 @@ interface Modules {
   /** It has ended: the rooms that work by themselves stop. */
   readonly onEnded: () => Promise<void>;
   readonly now: () => number;
+  /** What the time until an order is in force goes by: it stands still while the host's clock is not believed. */
+  readonly aging: () => number;
   readonly log: { info(detail: object, message: string): void; warn(detail: object, message: string): void };
   readonly fatal: (error: unknown) => void;
 }
 
-/** Greetings cost a quote each, for whoever asks. */
-const GREETINGS_MAX = 4;
-const GREETING_MS = 60_000;
 const RETRY_MS = 1_000;
-
-interface Greeted {
-  /** Of the successor. */
-  readonly nonce: string;
-  readonly from_keyset_digest: string;
-  readonly ends_ms: number;
-}
-
-const refused = (code: HandoverRefusal, detail?: string) =>
-  ({ ok: false, code, ...(detail !== undefined && { detail }) }) as const;
 
 export class Predecessor {
   readonly #modules: Modules;
   readonly #stop = new AbortController();
-  /** By the predecessor's nonce, oldest first. */
-  readonly #greetings = new Map<string, Greeted>();
-  #greeting = 0;
+  readonly #arrivals: Arrivals;
   #url: string | undefined;
   #paused = false;
   #transfer: Transfer | undefined;
@@ -125,6 +91,7 @@ export class Predecessor {
 
   constructor(modules: Modules) {
     this.#modules = modules;
+    this.#arrivals = new Arrivals(modules);
   }
 
   get state(): HandoverState {
@@ -177,66 +144,23 @@ export class Predecessor {
 
   /** @throws {Fault} of the platform */
   async greet(hello: { schema: number; nonce: string }): Promise<HandoverOutcome<{ greeting: PredecessorGreeting }>> {
-    const { store, epochs, attester, now } = this.#modules;
-    if (hasEnded(store)) return refused('handover_ended');
-    if (this.#url === undefined) return refused('handover_not_open');
-    if (hello.schema !== SCHEMA_VERSION) return refused('successor_other_schema', `expected schema ${SCHEMA_VERSION}`);
-    if (this.#greeting >= GREETINGS_MAX) return refused('handover_running');
-    this.#greeting += 1;
-    try {
-      const { keyset, digest: from_keyset_digest } = epochs.active.keyset;
-      const nonce = hex(randomBytes(32));
-      const nonces = { predecessor: nonce, successor: hello.nonce };
-      const subject = predecessorSubject({ log_id: keyset.log_id, from_keyset_digest, nonces });
-      const attestation = await attester.attest({
-        ...{ purpose: 'handover', subject, keyset, nonce: fromHex(hello.nonce) },
-        not_after_ms: attester.notAfter(now()),
-      });
-      this.#greetings.set(nonce, { nonce: hello.nonce, from_keyset_digest, ends_ms: now() + GREETING_MS });
-      if (this.#greetings.size > GREETINGS_MAX) this.#greetings.delete([...this.#greetings.keys()][0]!);
-      return { ok: true, greeting: { keyset, nonce, attestation } };
-    } finally {
-      this.#greeting -= 1;
-    }
+    return this.#refusal() ?? this.#arrivals.greet(hello);
+  }
+
+  /** Why nobody may come; undefined while a successor may. */
+  #refusal() {
+    if (hasEnded(this.#modules.store)) return refused('handover_ended');
+    return this.#url === undefined ? refused('handover_not_open') : undefined;
   }
 
   /** Judges the successor, pauses, drains, holds the store, and offers the state. @throws {Fault} worker_failed */
   receive(opening: SuccessorOpening): Promise<HandoverOutcome<{ offer: SuccessionOffer }>> {
     return this.#inTurn(async () => {
-      const judged = await this.#judge(opening);
+      const judged = this.#refusal() ?? (await this.#arrivals.judge(opening));
       if (!judged.ok) return judged;
       this.#drop('another successor has come, or the same one again');
       return this.#begin(opening, judged.parties);
     });
-  }
-
-  /** @returns what is known of both but the head, which is yet to be sealed */
-  async #judge(opening: SuccessorOpening): Promise<HandoverOutcome<{ parties: Omit<Parties, 'head_digest'> }>> {
-    const { store, judge, epochs, now } = this.#modules;
-    const greeted = this.#greetings.get(opening.nonce);
-    this.#greetings.delete(opening.nonce);
-    if (hasEnded(store)) return refused('handover_ended');
-    if (this.#url === undefined) return refused('handover_not_open');
-    if (greeted === undefined || greeted.ends_ms < now()) return refused('handover_session_unknown');
-    const { keyset: own, digest } = epochs.active.keyset;
-    if (digest !== greeted.from_keyset_digest) return refused('handover_session_unknown');
-    const { keyset } = opening;
-    const wanted = { chain_id: own.chain_id, log_id: own.log_id, epoch: own.epoch + 1 } as const;
-    for (const name of ['chain_id', 'log_id', 'epoch'] as const) {
-      if (keyset[name] !== wanted[name]) return refused('successor_keyset_refused', `expected ${name} ${wanted[name]}`);
-    }
-    if (keyset.handover === null) return refused('successor_keyset_refused', 'expected a handover key');
-    const digest_of = keysetDigest(keyset);
-    const nonces = { predecessor: opening.nonce, successor: greeted.nonce };
-    const about = { log_id: own.log_id, from_keyset_digest: digest, to_keyset_digest: hex(digest_of), nonces };
-    const judged = await judgeEnd({ ...judge, any_enclave: true }, opening.attestation, {
-      ...{ purpose: 'handover', subject: successorSubject(about), keyset_digest: digest_of },
-      nonce: fromHex(opening.nonce),
-    });
-    if (!judged.ok) return refused('successor_evidence_refused', judged.message);
-    const may = mayImport(allowedSuccessors(store), judged.found, now());
-    if (!may.ok) return refused(may.code);
-    return { ok: true, parties: { ...about, keyset, found: judged.found } };
   }
 
   async #begin(
@@ -301,7 +225,7 @@ export class Predecessor {
     clearTimeout(this.#idle);
     const outcome = await hold.commit((step): HandoverOutcome => {
       // Orders can't come in between while the store is held; the times of what they allow go on.
-      const may = mayImport(allowedSuccessors(step), found, now());
+      const may = mayImport(allowedSuccessors(step), found, this.#modules.aging());
       if (!may.ok) return refused(may.code);
       const handover: Handover = {
         ...{ log_id, leaf_index: meta(step, 'log').size + 1, from_epoch: meta(step, 'epoch').active },
