@@ -444,6 +444,9 @@ an address that has \`mempool.client_max\` envelopes waiting or \`feed.client_ma
 Every error is an RFC 9457 problem, \`application/problem+json\`: \`type\`, \`title\`, \`status\`, a stable \`code\`, \`remedy\` (what to do next), and where it
 helps \`detail\`, \`field\`, \`position\`, \`retry_after_s\`, \`current_epoch\`, \`keyset_digest\`, \`size\`, \`oldest\`, \`newest\`, \`leaf_index\`.
 
+Answers carry \`x-request-id\`, the name of its request in the daemon's log: your own, where you sent one of at most 64 letters,
+digits and \`_.:-\`; otherwise one that the daemon made.
+
 ${table(
   ['status', 'code', 'meaning', 'what to do'],
   Object.entries(PROBLEMS)
