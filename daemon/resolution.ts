@@ -122,7 +122,7 @@ function takeEntries(step: Step, { entries, batches }: Publication, receipt: For
   }
 }
 
-/** It follows the one before, and is what the store itself was about to make of this height. */
+/** It follows the one before, and is what the store itself was about to sign for this height. */
 function checkBatch(step: Step, file: BatchFile, digest: string): void {
   const { height, header } = file;
   const before = meta(step, 'heights');
@@ -134,13 +134,23 @@ function checkBatch(step: Step, file: BatchFile, digest: string): void {
   }
   const own = step.get('batches', height) as BatchRecord | undefined;
   if (own === undefined || height >= before.cut) return;
-  if ((own.digest ?? digest) === digest && continues(own, file)) return;
-  throw new Refused(`the store has another batch ${height} on its way: two histories of one log`);
+  if (own.digest !== null && own.digest !== digest) {
+    throw new Refused(`the store has another batch ${height} on its way: two histories of one log`);
+  }
+  dropOrder(step, own, file);
 }
 
-/** An order that grew since is as good: envelopes that could not be opened left places free. */
-const continues = (own: BatchRecord, { order }: BatchFile): boolean =>
-  own.order.every(({ envelope_id }, i) => order[i]?.envelope_id === envelope_id);
+/**
+ * What stood in an order that this copy committed after it was put back, and that no witness let it open, was never in the log: it is as
+ * if it had not been admitted, and may come again.
+ */
+function dropOrder(step: Step, own: BatchRecord, { order }: BatchFile): void {
+  const published = new Set(order.map(({ envelope_id }) => envelope_id));
+  for (const { envelope_id } of own.order) {
+    if (published.has(envelope_id)) continue;
+    for (const table of ['ordered', 'envelopes', 'ciphertexts'] as const) step.remove(table, envelope_id);
+  }
+}
 
 function parentOf(step: Step, height: number): string {
   if (height === 0) return meta(step, 'heights').parent_digest;
