@@ -403,7 +403,6 @@ export class Rooms {
     this.handover = await openPredecessor({
       ...{ ...this.#basics(), epochs, attester, sealer },
       aging: () => this.clock.aging(),
-      aging: () => this.clock.aging(),
       onPaused: () => intake.pause(true),
       drained: (limit) => this.#drained(limit),
       onResumed: () => {
