@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Asset, assetOf, Registration, type RegistrationInput } from '../actors/asset.ts';
 import { loadConfig } from '../config/load.ts';
-import { placeKey } from '../daemon/assets.ts';
+import { placeAsset } from '../daemon/assetplaces.ts';
 import { CHUNK_BYTES, decryptStream, encryptStream, makeHeader, streamKey } from '../daemon/datastream.ts';
 import { createSequencer } from '../daemon/sequencer.ts';
 import type { Figure } from './figure.ts';
@@ -103,7 +103,7 @@ type Step = Parameters<Parameters<Awaited<ReturnType<typeof createSequencer>>['s
 
 function write(step: Step, asset: Asset): void {
   step.put('assets', asset.asset_id, { asset, leaf_index: 0 });
-  step.put('asset_places', placeKey(asset), {});
+  placeAsset(step, asset);
   step.put('asset_contracts', `${asset.chain_id}/${asset.contract_address}`, { ids: [asset.asset_id] });
 }
 

@@ -21,6 +21,7 @@ import {
 } from '../actors/asset.ts';
 import { hex } from '../actors/encoding.ts';
 import { ASSET_STATES, type AssetState, holdLevel, type MigratingState, stateAt } from '../actors/protection.ts';
+import { assetStates, placeAsset, placeOf, unplaceAsset } from './assetplaces.ts';
 import { type FreezeRefusal, freeze, migratingState } from './freeze.ts';
 import { appendLog } from './log.ts';
 import { putMeta } from './records.ts';
@@ -102,7 +103,7 @@ export function changePolicy(step: Step, asset_id: string, patch: PolicyPatch, n
   if (frozen !== undefined) return { ok: false, code: frozen };
   const after = patched(known.asset, patch);
   if (isSame(known.asset, after)) return { ok: true, record: known };
-  step.remove('asset_places', placeKey(known.asset));
+  unplaceAsset(step, known.asset);
   return { ok: true, record: record(step, 'policy', after, now_ms) };
 }
 
@@ -120,7 +121,7 @@ export function removeAsset(
   if (frozen !== undefined) return { ok: false, code: frozen };
   if (!by.lose_key && by.hasKey(step, asset_id)) return { ok: false, code: 'asset_has_key' };
   step.remove('assets', asset_id);
-  step.remove('asset_places', placeKey(asset));
+  unplaceAsset(step, asset);
   removeContract(step, asset);
   count(step, asset.asset_type, -1);
   const leaf_index = tell(step, 'removed', asset, undefined, by.now_ms);
@@ -132,7 +133,7 @@ function record(step: Step, act: AssetAct, asset: Asset, now_ms: number): AssetR
   const leaf_index = tell(step, act, asset, asset, now_ms);
   const made: AssetRecord = { asset, leaf_index };
   step.put('assets', asset.asset_id, made);
-  step.put('asset_places', placeKey(asset), {});
+  placeAsset(step, asset);
   if (act === 'registered') count(step, asset.asset_type, 1);
   return made;
 }
@@ -209,13 +210,6 @@ export function followRisk(step: Transaction, score: number, now_ms: number): nu
 // Pages. The index is ordered by type, kept state, threshold and id, so that the protected ones are a range of it, too.
 
 const THRESHOLD_END = 10_001;
-
-export const placeKey = ({ asset_type, state, access_policy, asset_id }: Asset): string =>
-  placeOf(ASSET_TYPES.indexOf(asset_type), ASSET_STATES.indexOf(state), access_policy.risk_threshold, asset_id);
-
-function placeOf(type: number, state: number, threshold: number, asset_id = ''): string {
-  return `${type}/${state}/${String(threshold).padStart(5, '0')}/${asset_id}`;
-}
 
 export interface Page {
   readonly assets: readonly { readonly asset: Asset; readonly state: AssetState }[];
@@ -295,6 +289,8 @@ function placesWhile(type: number, state: AssetState, migrating: MigratingState)
 /** For tests and `check`: every index entry belongs to a record and every record has its entries. */
 export function countsAgree(reader: Reader): boolean {
   const { counts } = assetsMeta(reader);
-  const total = Object.values(counts).reduce((sum, each) => sum + each, 0);
-  return total === reader.count('assets') && total === reader.count('asset_places');
+  const sum = (numbers: Record<string, number>) => Object.values(numbers).reduce((total, each) => total + each, 0);
+  const total = sum(counts);
+  const places = reader.count('asset_places');
+  return total === reader.count('assets') && total === places && total === sum(assetStates(reader, 0, null));
 }

@@ -11,7 +11,8 @@ import { base64, hex } from '../actors/encoding.ts';
 import { openFolder, testPool } from '../test/vaulted.ts';
 import { loadEngine } from '../workers/engine.ts';
 import type { Pool } from '../workers/pool.ts';
-import { type AssetRecord, placeKey } from './assets.ts';
+import { assetStates, placeAsset } from './assetplaces.ts';
+import type { AssetRecord } from './assets.ts';
 import { Checkpoints, checkpointOf, PART_ASSETS } from './checkpoints.ts';
 import { Fault } from './fault.ts';
 import { checkpointRecord, migratingState, newestMigration } from './freeze.ts';
@@ -46,7 +47,7 @@ async function founded(folder: string): Promise<void> {
       const id = `file-${String(n).padStart(4, '0')}`;
       const asset = assetOf(Registration.parse({ asset_id: id, asset_type: 'OffChainFile', access_policy: policy }), 0);
       step.put('assets', id, { asset, leaf_index: 0 });
-      step.put('asset_places', placeKey(asset), {});
+      placeAsset(step, asset);
     }
   });
   await store.close();
@@ -139,9 +140,11 @@ describe.each(['complete', 'rollback'] as const)('a migration that ends with %s'
         if (decided && end === 'complete') {
           expect(kept(store)).toEqual(new Set(['Migrated']));
           expect([placed(store, 0), placed(store, 3)]).toEqual([0, COUNT]);
+          expect(assetStates(store, 0, null)).toMatchObject({ Active: 0, Migrated: COUNT });
         } else {
           expect(kept(store)).toEqual(new Set(['Active']));
           expect(placed(store, 0)).toBe(COUNT);
+          expect(assetStates(store, 0, null)).toMatchObject({ Active: COUNT, Migrated: 0 });
         }
         expect(migratingState(store)).toBe(told === undefined || decided ? null : 'Migrating');
         if (told !== undefined) {

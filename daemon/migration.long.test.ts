@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import { assetOf, Registration } from '../actors/asset.ts';
 import { enveloped, openHouse } from '../test/house.ts';
 import { stateHash } from '../test/statehash.ts';
-import { placeKey } from './assets.ts';
+import { placeAsset } from './assetplaces.ts';
 import { PART_ASSETS } from './checkpoints.ts';
 
 const ASSETS = 100_000;
@@ -21,7 +21,7 @@ it('takes a checkpoint of 100,000 assets while it sequences, and rolls back', as
         const asset_id = `file-${String(n).padStart(6, '0')}`;
         const asset = assetOf(Registration.parse({ asset_id, asset_type: 'OffChainFile', access_policy }), 0);
         step.put('assets', asset_id, { asset, leaf_index: 0 });
-        step.put('asset_places', placeKey(asset), {});
+        placeAsset(step, asset);
       }
     });
   }

@@ -15,7 +15,8 @@ import {
   type StartMigrationInput,
 } from '../actors/wish.ts';
 import { firstIssue } from './api/input.ts';
-import { type AssetRecord, placeKey } from './assets.ts';
+import { placeAsset, unplaceAsset } from './assetplaces.ts';
+import type { AssetRecord } from './assets.ts';
 import { beginCheckpoint, checkpointOf, nextTurn, PART_ASSETS, readPart } from './checkpoints.ts';
 import {
   CHECKPOINT,
@@ -224,8 +225,8 @@ function movePart(step: Step, number: number, now_ms: number): void {
     if (asset.state !== 'Active') continue;
     const moved = { ...asset, state: 'Migrated' as const };
     step.put('assets', asset_id, { asset: moved, leaf_index });
-    step.remove('asset_places', placeKey(asset));
-    step.put('asset_places', placeKey(moved), {});
+    unplaceAsset(step, asset);
+    placeAsset(step, moved);
   }
   const count = record.progress.count + part.length;
   putMeta(step, 'migration', {

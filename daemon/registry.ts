@@ -3,6 +3,7 @@
 // secrets (wraps.ts) and goes in the step that removes the asset; what is done with it is assetdata.ts.
 import { PolicyPatch, Registration, type RegistrationInput } from '../actors/asset.ts';
 import { firstIssue } from './api/input.ts';
+import { assetStates } from './assetplaces.ts';
 import {
   type AssetRecord,
   type AssetRefusal,
@@ -16,6 +17,7 @@ import {
   registerAsset,
   removeAsset,
 } from './assets.ts';
+import { migratingState } from './freeze.ts';
 import type { Runtime, Step } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
 import type { Wraps } from './wraps.ts';
@@ -83,6 +85,11 @@ export class Registry {
 
   list(asked: Parameters<typeof listAssets>[1]): Page {
     return listAssets(this.#store, asked);
+  }
+
+  /** How many assets are in each state. */
+  get states() {
+    return assetStates(this.#store, this.overview.held, migratingState(this.#store));
   }
 
   /** Level, score and counts. */

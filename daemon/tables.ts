@@ -43,6 +43,7 @@ export type Rows = {
   assets: [asset_id: string, value: Json];
   asset_contracts: [contract: string, value: { ids: readonly string[] }];
   asset_places: [place: string, value: Json];
+  asset_tallies: [state_and_threshold: string, value: { readonly count: number }];
   checkpoints: [number: number, value: Json];
   checkpoint_ids: [checkpoint_id: string, value: { number: number }];
   checkpoint_parts: [place: readonly [number: number, part: number], value: Json];
@@ -194,6 +195,8 @@ export const tables: { readonly [T in Table]: Layout<Key<T>> } = {
   asset_contracts: { key: text, value: 'json' },
   // `type/state/threshold/id` → nothing: for pages by type and state
   asset_places: { key: text, value: 'json' },
+  // `state/threshold` → how many assets are kept so
+  asset_tallies: { key: text, value: 'json' },
   // number, from 0 → a checkpoint of all assets, without its snapshots; kept for ever
   checkpoints: { key: uint, value: 'json' },
   // checkpoint_id → its number

@@ -142,7 +142,7 @@ export const ROWS: readonly Row[] = [
         one(rate('aegis_names_published_total'), 'published'),
         one(rate('aegis_names_failed_total'), 'failed'),
       ),
-      lines('Assets', 'none', one(`aegis_assets${ON}`, 'registered')),
+      lines('Assets', 'none', one(`aegis_assets${ON}`, '{{state}}')),
       lines('Age of the newest checkpoint', 's', one(`time() - (aegis_checkpoint_seconds${ON} > 0)`, 'age', true)),
     ],
   },

@@ -1,4 +1,5 @@
 // Assets over the API and through the whole pipeline: a daemon in this process, real LMDB, real threads, real envelopes.
+import { readFileSync } from 'node:fs';
 import { encodeFunctionData, parseAbi } from 'viem';
 import { privateKeyToAccount } from 'viem/accounts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -38,7 +39,6 @@ afterAll(() => house[Symbol.asyncDispose]());
 type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE';
 async function ask(method: Method, url: string, payload?: object) {
   const { app, adminTokenPath } = house.server;
-  const { readFileSync } = await import('node:fs');
   const authorization = `Bearer ${readFileSync(adminTokenPath, 'utf8').trim()}`;
   const answer = await app.inject({ method, url, headers: { authorization }, ...(payload && { payload }) });
   return { status: answer.statusCode, body: answer.json() };
@@ -234,6 +234,13 @@ describe('policing in the pipeline', () => {
     const { store, assets } = house.sequencer;
     await assets.followRisk(6_000);
     expect(house.sequencer.getAssetProtection('token')!.migration_state).toBe('Protected');
+    const { total, assets: listed } = (await ask('GET', '/assets?state=Protected&limit=1000')).body;
+    expect(listed.length).toBeGreaterThan(0);
+    const authorization = `Bearer ${readFileSync(house.server.adminTokenPath, 'utf8').trim()}`;
+    const { body } = await house.server.app.inject({ url: '/metrics', headers: { authorization } });
+    expect(body).toContain(`aegis_assets{state="Protected"} ${listed.length}\n`);
+    expect(body).toContain(`aegis_assets{state="Active"} ${total - listed.length}\n`);
+    expect(body).toContain('aegis_assets{state="Migrated"} 0\n');
     const entries = () =>
       [...store.range('journal', { limit: 100_000 })].filter(([, { type }]) => type === 'asset_protection').length;
     const before = entries();

@@ -10,6 +10,7 @@ import { NAME_TOTALS } from '../names/record.ts';
 import { meta, riskRecord, totals } from '../records.ts';
 import type { Sequencer } from '../sequencer.ts';
 import type { Telemetry } from '../telemetry.ts';
+import { assetMetrics } from './assetmetrics.ts';
 import { epochMetrics } from './epochmetrics.ts';
 import { NoQuery } from './input.ts';
 import { migrationMetrics } from './migrationmetrics.ts';
@@ -69,6 +70,7 @@ export class Metrics {
     gauges(watched, registers);
     labelled(watched, registers);
     epochMetrics(watched.sequencer, registers);
+    assetMetrics(watched.sequencer, registers);
     migrationMetrics(watched.sequencer.store, registers);
     processMetrics(registers);
   }
@@ -203,10 +205,6 @@ function gauges({ sequencer, feed }: Watched, registers: Registry[]): void {
   gauge('mempool_capacity_envelopes', 'Where admission answers 503.', () => sequencer.config.mempool.capacity);
   gauge('log_size_leaves', 'Leaves of the log.', () => meta(store, 'log').size);
   gauge('log_sealed_leaves', 'Leaves that the newest seal covers.', () => meta(store, 'log').sealed);
-  gauge('assets', 'Registered assets.', () => store.count('assets'));
-  gauge('asset_protection_level', 'Assets with a risk threshold up to this are protected.', () => {
-    return sequencer.assets.overview.held;
-  });
   gauge('attestation_not_after_seconds', 'When the newest verified quote ends, Unix time; 0 without one.', () => {
     return (sequencer.attestation?.not_after_ms ?? 0) / 1000;
   });
