@@ -265,6 +265,7 @@ class Assembled implements Sequencer {
       attestation: this.#rooms.attester.newest,
       witness: this.#rooms.witnessed?.state,
       clock: this.clock.state,
+      handover: this.handover.state,
       attesting: this.#rooms.attester.state,
       risk: this.risk,
       now_ms: this.#now(),

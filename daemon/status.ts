@@ -2,6 +2,7 @@
 // beside, and `/ready` with reasons. Plain functions over what the rooms expose.
 import { z } from 'zod';
 import { HOLD_CAUSES } from '../actors/clock.ts';
+import type { HandoverState } from '../actors/handover.ts';
 import { type Attestation, identityOf, PROVIDERS } from '../actors/quote.ts';
 import { THRESHOLDS } from '../actors/recommendation.ts';
 import { type Config, REQUIRES } from '../config/schema.ts';
@@ -28,6 +29,7 @@ export interface View {
   /** Undefined where `attestation.witness` is off. */
   readonly witness: WitnessState | undefined;
   readonly clock: ClockState;
+  readonly handover: HandoverState;
   readonly risk: Risk;
   readonly now_ms: number;
 }
@@ -114,6 +116,8 @@ export const READY_REASONS = [
   'witness_missing',
   'witness_conflict',
   'clock_held',
+  'handover_running',
+  'handed_over',
 ] as const;
 
 export const Ready = z
@@ -206,6 +210,8 @@ export function ready(view: View): Ready {
   if (witness?.state === 'conflict') reasons.push('witness_conflict');
   else if (witness?.mode === 'required' && witness.state !== 'working') reasons.push('witness_missing');
   if (view.clock.held) reasons.push('clock_held');
+  if (view.handover === 'transferring') reasons.push('handover_running');
+  if (view.handover === 'ended') reasons.push('handed_over');
   const { platforms } = view.attesting;
   const silent = platforms.filter(({ state }) => state === 'failing');
   return {

@@ -8,6 +8,7 @@ import { cursor, daemonUrl, integer, oneOf } from './argument.ts';
 import { addAssets } from './assetcommands.ts';
 import { addDeploy } from './deploycommand.ts';
 import { CONFIG as config, JSON_OUTPUT as json } from './group.ts';
+import { addHandover } from './handovercommand.ts';
 import { addMigrate, addState } from './migratecommands.ts';
 import { addNames } from './namescommands.ts';
 import { addQrm } from './qrmcommands.ts';
@@ -61,6 +62,7 @@ export function createProgram(done: (code: number) => void): Command {
     .option('--json', 'print one JSON line when it is ready')
     .option('--accept-missing-watermark', 'your word, for one start, that no newer copy of this store exists')
     .option('--accept-new-witness', 'your word, for one start, that the witness was replaced or restored on purpose')
+    .option('--successor-of <url>', 'take the log over from the enclave there, into an empty state folder', daemonUrl)
     .action(async (options) => done(await (await import('./start.ts')).start(options)));
 
   program
@@ -114,6 +116,7 @@ export function createProgram(done: (code: number) => void): Command {
     .option('--since <file>', 'a head that was kept (GET /log/head) or a batch file: history must only have grown')
     .option('--url <url>', 'with --since: take the newest head, and proofs, from this daemon', daemonUrl)
     .option('--proof <file>', 'with --since: an answer of GET /log/consistency; may be given again', collect)
+    .option('--handover <file>', 'an answer of GET /handover: keys that ended by it sign nothing beyond it', collect)
     .option('--allow-simulated', 'accept evidence of the simulator, which proves nothing about hardware')
     .option('--policy <file>', 'roots, measurements, log id and key sources to accept (TOML or JSON)')
     .option('--at <time>', 'judge collateral at this time (RFC 3339)')
@@ -229,6 +232,7 @@ export function createProgram(done: (code: number) => void): Command {
   addDeploy(program, done);
   addAdmin(program, done);
   addAssets(program, done);
+  addHandover(program, done);
   addMigrate(program, done);
   addNames(program, done);
   addQrm(program, done);

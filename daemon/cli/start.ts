@@ -27,6 +27,7 @@ interface Options {
   json?: boolean;
   acceptMissingWatermark?: boolean;
   acceptNewWitness?: boolean;
+  successorOf?: string;
 }
 
 export async function start(options: Options): Promise<number> {
@@ -48,7 +49,13 @@ export async function start(options: Options): Promise<number> {
   process.on('uncaughtException', fatal);
   process.on('unhandledRejection', fatal);
 
-  notifier.status('Starting: opening the store and deriving keys');
+  notifier.status(
+    options.successorOf === undefined
+      ? 'Starting: opening the store and deriving keys'
+      : `Starting: taking the log over from ${options.successorOf}; nothing is signed before it has ended`,
+  );
+  const giveUp = new AbortController();
+  void stop.then(() => giveUp.abort());
   const sequencer = await createSequencer({
     config,
     log,
@@ -56,7 +63,16 @@ export async function start(options: Options): Promise<number> {
     load: () => load().config,
     accept_missing_watermark: options.acceptMissingWatermark === true,
     accept_new_witness: options.acceptNewWitness === true,
+    ...(options.successorOf !== undefined && { successor_of: options.successorOf, signal: giveUp.signal }),
+  }).catch((error: unknown) => {
+    // What was taken so far is begun anew, or gone on with, at the next start.
+    if (giveUp.signal.aborted && error instanceof Fault && error.code === 'succession_failed') return undefined;
+    throw error;
   });
+  if (sequencer === undefined) {
+    notifier.close();
+    return EXIT.ok;
+  }
   sequencer.events.on('reloaded', () => {
     log.level = sequencer.config.daemon.log_level;
   });
@@ -84,8 +100,7 @@ type Log = ReturnType<typeof createLogger>;
 interface Orders {
   rotate: () => void;
   reload: () => void;
-  /** What the process does nothing on. */
-  ignore: (signal: string) => void;
+  handOver: () => void;
   /** What was asked for before there was anything that could do it. */
   readonly early: Set<string>;
 }
@@ -107,12 +122,12 @@ function heed(): Orders {
   const orders: Orders = {
     rotate: () => early.add('SIGUSR1'),
     reload: () => early.add('SIGHUP'),
-    ignore: (signal) => early.add(signal),
+    handOver: () => early.add('SIGUSR2'),
     early,
   };
   process.on('aegis:reload' as never, () => orders.reload());
   process.on('aegis:rotate' as never, () => orders.rotate());
-  process.on('SIGUSR2', () => orders.ignore('SIGUSR2'));
+  process.on('SIGUSR2', () => orders.handOver());
   return orders;
 }
 
@@ -133,9 +148,9 @@ async function serve({ sequencer, log, notifier, orders, stop, sources, options,
   };
   orders.rotate = () => void rotateOn(sequencer, log);
   orders.reload = () => reload('SIGHUP');
-  orders.ignore = (signal) => log.warn({ signal }, 'this version does nothing on this signal');
+  orders.handOver = () => handOverOn(sequencer, log);
   if (orders.early.has('SIGUSR1')) log.warn({}, 'SIGUSR1 before the start was over: send it again');
-  if (orders.early.has('SIGUSR2')) orders.ignore('SIGUSR2');
+  if (orders.early.has('SIGUSR2')) log.warn({}, 'SIGUSR2 before the start was over: send it again');
   if (orders.early.has('SIGHUP')) orders.reload();
   const watch = options.config === undefined ? undefined : new FileWatch(options.config, () => reload('the file'));
 
@@ -199,6 +214,12 @@ async function rotateOn(sequencer: Sequencer, log: Log): Promise<void> {
     if (!(error instanceof Fault)) throw error;
     log.warn({ err: error }, 'SIGUSR1: no rotation');
   }
+}
+
+/** What SIGUSR2 asks for: that a successor which an order allows may come. */
+function handOverOn(sequencer: Sequencer, log: Log): void {
+  const outcome = sequencer.handover.open();
+  if (!outcome.ok) log.warn({ ...outcome }, 'SIGUSR2: no handover');
 }
 
 /** Resolves with the first SIGTERM or SIGINT; a second SIGINT ends the process at once, which loses nothing. */

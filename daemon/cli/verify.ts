@@ -2,14 +2,17 @@
 // gets a verdict; files of one log are compared with each other besides, and with a head that was kept (since.ts). Exit
 // codes: 0 every file verified, 1 some were refused, 2 a file or the policy can't be read, and then nothing was judged.
 import type { BatchFile } from '../../actors/batch.ts';
+import { type Handover, HandoverStatus, SealedHandover } from '../../actors/handover.ts';
 import type { Head } from '../../actors/seal.ts';
 import { type CheckpointVerdict, verifyCheckpoint } from '../../client/checkpoint.ts';
+import { verifyHandover } from '../../client/handover.ts';
+import { keptAt } from '../../client/head.ts';
 import { CONFLICTS, findConflicts } from '../../client/history.ts';
 import { parseStrict } from '../../client/json.ts';
 import { DEFAULT_POLICY } from '../../client/policy.ts';
 import { CHECKS, LIMITS } from '../../client/verdict.ts';
 import { type Accepted, type Verdict, type VerifyOptions, verifyBatch } from '../../client/verify.ts';
-import { readPolicy, readText, readTime, reportUsage, sizeOf, UsageError } from './file.ts';
+import { readDocument, readPolicy, readText, readTime, reportUsage, sizeOf, UsageError } from './file.ts';
 import { EXIT } from './program.ts';
 import { checkSince, type SinceReport } from './since.ts';
 
@@ -23,6 +26,7 @@ export interface Options {
   readonly since?: string;
   readonly url?: string;
   readonly proof?: readonly string[];
+  readonly handover?: readonly string[];
   readonly json?: boolean;
 }
 
@@ -38,11 +42,13 @@ type Judged = { readonly file: string; readonly verify_time_ms: number } & (
 /** @returns the exit code */
 export async function verify(files: readonly string[], options: Options): Promise<number> {
   try {
-    const judgement: VerifyOptions = {
+    const trust: VerifyOptions = {
       policy: options.policy === undefined ? DEFAULT_POLICY : readPolicy(options.policy),
       allow_simulated: options.allowSimulated ?? false,
       now_ms: options.at === undefined ? Date.now() : readTime(options.at),
     };
+    const handovers = (options.handover ?? []).map((file) => readHandover(file, trust));
+    const judgement = { ...trust, handovers };
     checkUse(files, options);
     const sizes = files.map(sizeOf);
     const seals = new Map<string, Head>();
@@ -63,6 +69,22 @@ export async function verify(files: readonly string[], options: Options): Promis
     reportUsage(error, options.json ?? false);
     return EXIT.usage;
   }
+}
+
+/**
+ * What a handover says, once it is proved: `newest` of GET /handover, or the whole answer. One that was kept is judged at its own time.
+ *
+ * @throws {UsageError} of one that does not verify, since whoever gives it means to rely on it
+ */
+function readHandover(file: string, trust: VerifyOptions): Handover {
+  const value = readDocument(file, FILE_BYTES_MAX);
+  const answer = HandoverStatus.safeParse(value);
+  const document = answer.success ? answer.data.newest : value;
+  const read = SealedHandover.safeParse(document);
+  const now_ms = read.success ? keptAt(read.data.sealed) : trust.now_ms;
+  const verdict = verifyHandover(document, { ...trust, now_ms });
+  if (verdict.ok) return verdict.handover;
+  throw new UsageError(file, verdict.field, `${verdict.message}; expected an answer of GET /handover after a handover`);
 }
 
 /** @throws {UsageError} */
