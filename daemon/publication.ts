@@ -5,9 +5,10 @@
 import { createReadStream, statSync } from 'node:fs';
 import { z } from 'zod';
 import { BatchFile } from '../actors/batch.ts';
-import { sealDigest } from '../actors/digest.ts';
+import { keysetDigest, sealDigest } from '../actors/digest.ts';
 import { Digest, fromBase64, hex, utf8 } from '../actors/encoding.ts';
 import { LogEntry, SignedHead } from '../actors/head.ts';
+import { Keyset } from '../actors/keyset.ts';
 import { VerificationPolicy } from '../client/policy.ts';
 import { verifyBatch } from '../client/verify.ts';
 import type { Engine } from '../workers/engine.ts';
@@ -17,6 +18,7 @@ export const PublishedLine = z.union([
   z.strictObject({ log_id: Digest }),
   z.strictObject({ batch: BatchFile }),
   z.strictObject({ entry: LogEntry }),
+  z.strictObject({ keyset: Keyset }),
   z.strictObject({ sealed: SignedHead }),
 ]);
 export type PublishedLine = z.output<typeof PublishedLine>;
@@ -34,6 +36,8 @@ export interface Publication {
   readonly entries: readonly LogEntry[];
   readonly batches: ReadonlyMap<number, BatchFile>;
   readonly heads: readonly SignedHead[];
+  /** By their digests, which are entries of the kind epoch. */
+  readonly keysets: ReadonlyMap<string, Keyset>;
 }
 
 /** Where a store stands. */
@@ -83,6 +87,7 @@ export async function readPublication(path: string, store: Position): Promise<Pu
   const entries: LogEntry[] = [];
   const batches = new Map<number, BatchFile>();
   const heads = new Map<number, SignedHead>();
+  const keysets = new Map<string, Keyset>();
   for await (const { line } of publishedLines(path)) {
     if ('log_id' in line && line.log_id !== store.log_id) {
       throw new PublicationError(`${path} is of log ${line.log_id}, the store of ${store.log_id}`);
@@ -90,11 +95,13 @@ export async function readPublication(path: string, store: Position): Promise<Pu
       batches.set(line.batch.height, line.batch);
     } else if ('sealed' in line && line.sealed.seal.size > store.sealed) {
       heads.set(line.sealed.seal.size, line.sealed);
+    } else if ('keyset' in line) {
+      keysets.set(hex(keysetDigest(line.keyset)), line.keyset);
     } else if ('entry' in line) {
       takeEntry(path, entries, line.entry, store);
     }
   }
-  return { entries, batches, heads: [...heads.values()].sort((a, b) => a.seal.size - b.seal.size) };
+  return { entries, batches, keysets, heads: [...heads.values()].sort((a, b) => a.seal.size - b.seal.size) };
 }
 
 function takeEntry(path: string, entries: LogEntry[], entry: LogEntry, { size, digestAt }: Position): void {
@@ -114,35 +121,38 @@ function takeEntry(path: string, entries: LogEntry[], entry: LogEntry, { size, d
 
 const SEAL_CONTEXT = utf8('aegis/seal/v1');
 
+/** Keysets that sign what was published, by their epochs: the store's active one, and those that are known to be of the same root. */
+export type Signers = ReadonlyMap<number, Pick<KeysetRecord, 'keyset' | 'digest'>>;
+
 /**
- * Judges every batch and head by itself, under the keyset that the store has as the active one.
+ * Judges every batch and head by itself, under the keyset of its epoch.
  *
  * @returns what is wrong; undefined where all of it is signed
  */
-export function unsigned(
-  publication: Publication,
-  { keyset, digest }: KeysetRecord,
-  engine: Engine,
-): string | undefined {
-  const policy = VerificationPolicy.parse({ signatures: 'any-pq', keysets: [digest], log_id: keyset.log_id });
-  for (const file of publication.batches.values()) {
+export function unsigned({ batches, heads }: Publication, signers: Signers, engine: Engine): string | undefined {
+  for (const file of batches.values()) {
+    const signer = signers.get(file.header.epoch);
+    if (signer === undefined) return `batch ${file.height} is of epoch ${file.header.epoch}, whose keyset is not known`;
+    const policy = VerificationPolicy.parse({
+      ...{ signatures: 'any-pq', keysets: [signer.digest], log_id: signer.keyset.log_id },
+    });
     // Its seal is one of the heads; whose keys these are needs no evidence, since they are the store's own.
     const judgement = { policy, allow_simulated: true, now_ms: Date.now() };
     const verdict = verifyBatch({ ...file, slh_dsa_sig: null, attestation: null }, judgement);
     if (!verdict.ok) return `batch ${file.height}: ${verdict.code}: ${verdict.field}: ${verdict.message}`;
   }
-  for (const { seal, digest: claimed, ml_dsa_sig, slh_dsa_sig } of publication.heads) {
-    const signed = sealDigest(seal);
-    const isSigned = (scheme: 'ml_dsa_87' | 'slh_dsa_sha2_256s', signature: string) =>
-      engine[scheme].verify(fromBase64(keyset[scheme]), signed, SEAL_CONTEXT, fromBase64(signature));
-    const isOurs = seal.keyset_digest === digest && hex(signed) === claimed;
-    if (
-      !isOurs ||
-      !isSigned('ml_dsa_87', ml_dsa_sig.signature) ||
-      !isSigned('slh_dsa_sha2_256s', slh_dsa_sig.signature)
-    ) {
-      return `the head of size ${seal.size} is not signed under the keyset of epoch ${keyset.epoch}`;
-    }
-  }
-  return undefined;
+  const wrong = heads.find((head) => !isSigned(head, signers.get(head.seal.epoch), engine));
+  return wrong && `the head of size ${wrong.seal.size} is not signed under a keyset of epoch ${wrong.seal.epoch}`;
+}
+
+function isSigned(
+  { seal, digest, ml_dsa_sig, slh_dsa_sig }: SignedHead,
+  signer: ReturnType<Signers['get']>,
+  engine: Engine,
+): boolean {
+  const signed = sealDigest(seal);
+  if (signer === undefined || seal.keyset_digest !== signer.digest || hex(signed) !== digest) return false;
+  const verifies = (scheme: 'ml_dsa_87' | 'slh_dsa_sha2_256s', signature: string) =>
+    engine[scheme].verify(fromBase64(signer.keyset[scheme]), signed, SEAL_CONTEXT, fromBase64(signature));
+  return verifies('ml_dsa_87', ml_dsa_sig.signature) && verifies('slh_dsa_sha2_256s', slh_dsa_sig.signature);
 }

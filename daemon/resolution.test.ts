@@ -6,8 +6,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { BatchFile } from '../actors/batch.ts';
-import { base64 } from '../actors/encoding.ts';
+import { keysetDigest } from '../actors/digest.ts';
+import { base64, hex, timestamp } from '../actors/encoding.ts';
 import type { LogEntry, SignedHead } from '../actors/head.ts';
+import type { ReportedIndicatorInput } from '../actors/indicator.ts';
+import type { Keyset } from '../actors/keyset.ts';
 import { LOG_KINDS } from '../actors/tree.ts';
 import { verifyBatch } from '../client/verify.ts';
 import type { Config } from '../config/schema.ts';
@@ -15,7 +18,7 @@ import { enveloped, openHouse, quiet, signed } from '../test/house.ts';
 import { storeKey } from './keys/keyring.ts';
 import { simulatorSource } from './keys/simulator.ts';
 import { signedHead } from './log.ts';
-import { type BatchRecord, meta } from './records.ts';
+import { type BatchRecord, type KeysetRecord, meta } from './records.ts';
 import { type Brought, bringForward, type Forward, tryForward } from './resolution.ts';
 import { Runtime, type Step } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
@@ -32,6 +35,7 @@ let config: Config;
 let batches: BatchFile[];
 let entries: LogEntry[];
 let heads: SignedHead[];
+let keysets: Keyset[];
 let last: BatchFile;
 
 const fatal = (error: unknown) => {
@@ -54,6 +58,7 @@ function publish(sequencer: Sequencer): void {
   }));
   heads = [...store.range('seals', all)].map(([size]) => signedHead(store, size)!);
   batches = Array.from({ length: meta(store, 'heights').signed }, (_, height) => sequencer.batch(height)!);
+  keysets = [...store.range('keysets', all)].map(([, record]) => (record as KeysetRecord).keyset);
   last = batches.at(-1)!;
 }
 
@@ -113,10 +118,11 @@ async function forwardOf(store: Store, changes: Changes = {}): Promise<Forward> 
       entries: (changes.entries ?? ((all) => all))(beyond),
       batches: new Map(alter(batches).map((file) => [file.height, file])),
       heads: (changes.heads ?? ((all) => all))(heads.filter(({ seal }) => seal.size > sealed)),
+      keysets: new Map(keysets.map((keyset) => [hex(keysetDigest(keyset)), keyset])),
     },
     marks: { ...(await readPosition(store))!, ...changes.marks },
     receipt: (promise) => ({
-      ...{ log_id: meta(store, 'genesis').log_id, epoch: 1, ...promise },
+      ...{ log_id: meta(store, 'genesis').log_id, ...promise },
       ...{ algorithm: 'Ed25519', signature: base64(new Uint8Array(64)) },
     }),
   };
@@ -146,7 +152,7 @@ describe('is not brought forward over', () => {
       { entries: asKind('policy') },
       /^the entries of the publication do not give the root of the head/,
     ],
-    ['an epoch', { entries: asKind('epoch') }, /^entry \d+ begins an epoch of keys/],
+    ['an epoch', { entries: asKind('epoch') }, /^entry \d+ begins an epoch whose keyset the publication lacks$/],
     ['a handover', { entries: asKind('handover') }, /^entry \d+ hands the log over/],
     [
       'another batch than was permitted',
@@ -292,3 +298,57 @@ it.each([
 
 const above = (least: number) => (size: number) => size > least;
 const sizes = (reader: Reader) => [...reader.range('seals', { limit: 1_000 })].map(([size]) => size);
+
+it('takes a rotation with the keys of its own root; older keys admit no more, and what an emergency took stays away', async () => {
+  await using house = await openHouse({ sequencer: { batch_interval_ms: 60_000, batch_size: 50 } });
+  const { sequencer, state_dir } = house;
+  const one = async () => {
+    await sequencer.submitEncrypted(await quantumSafe(sequencer));
+    const height = (await sequencer.createBatch())!;
+    await house.journaled('seal_created', (entry) => (entry.heights as number[]).includes(height));
+  };
+  await one();
+  const older = join(folder, 'before-rotation');
+  await sequencer.store.backup(older);
+  await one();
+  const late = await quantumSafe(sequencer);
+  await sequencer.updateThreat(['ecdsa', 'rsa', 'bls'].map(severe));
+  await house.journaled('rotation_executed', ({ to_epoch }) => to_epoch === 2);
+  await one();
+  publish(sequencer);
+  await sequencer.close();
+  cpSync(join(older, 'data.mdb'), join(state_dir, 'store', 'data.mdb'));
+
+  const store = await opened(state_dir);
+  const without = await forwardOf(store, { heads: () => [] });
+  expect(await tryForward(runtimeOf(store), without)).toMatchObject({
+    ...{ ok: false, detail: expect.stringMatching(/^the publication lacks the head that seals batch 1$/) },
+  });
+  const forward = await forwardOf(store);
+  expect(await runtimeOf(store).commit((step) => bringForward(step, forward))).toMatchObject({
+    ...{ ok: true, act: { next_height: 3 } },
+  });
+  await store.close();
+  await using again = await createSequencer({ config: sequencer.config, log: quiet, fatal });
+  expect(again.epoch.keyset.keyset).toEqual(keysets[1]);
+  expect(batches.map(({ height }) => again.batch(height))).toEqual(batches);
+  expect(await again.submitEncrypted(late)).toMatchObject({ ok: false, code: 'epoch_not_accepted' });
+  expect(again.risk.allowed).toEqual({ ecdsa: false, schemes: ['x-wing'] });
+  expect(await again.submitEncrypted(await enveloped(again))).toMatchObject({ code: 'scheme_not_accepted' });
+  expect(await again.submitEncrypted(await quantumSafe(again))).toMatchObject({ ok: true });
+  expect(await again.createBatch()).toBe(3);
+  await again.finish();
+  expect(verifyBatch(again.batch(3), { allow_simulated: true, now_ms: Date.now() })).toMatchObject({
+    ...{ ok: true, status: 'sealed', epoch: 2 },
+  });
+});
+
+const quantumSafe = (made: Sequencer) => enveloped(made, undefined, 'x-wing');
+
+function severe(sub_category: string): ReportedIndicatorInput {
+  return {
+    ...{ category: 'digital_signatures', sub_category, severity: 0.95, confidence: 0.95, source: 'a test' },
+    ...{ timestamp: timestamp(Date.now()), description: 'A threat of the test.', era_relevance: 'fault_tolerant' },
+    references: [],
+  };
+}

@@ -9,12 +9,12 @@ import { canonicalJson } from '../actors/canonical.ts';
 import { batchDigest } from '../actors/digest.ts';
 import { hex } from '../actors/encoding.ts';
 import type { SignedHead } from '../actors/head.ts';
-import type { Receipt } from '../actors/receipt.ts';
 import { appendLog, logRoot } from './log.ts';
 import type { Publication } from './publication.ts';
 import { type BatchRecord, meta, putMeta, sealRecord, takenGaps } from './records.ts';
 import type { Runtime, Step } from './runtime.ts';
-import { sealBatches, takeBatch } from './takenbatch.ts';
+import { dropOrder, type NewReceipt, sealBatches, takeBatch } from './takenbatch.ts';
+import { beginEpoch, dropSuperseded, takeKeyset } from './takenepoch.ts';
 import type { Position as Marks } from './watermark.ts';
 
 export type ResolveRestore = ActOf<'resolve_restore'>;
@@ -29,7 +29,7 @@ export interface Forward {
   /** Of the file beside the store. */
   readonly marks: Marks;
   /** Says of an envelope, whose first receipt is lost, that it was ordered. */
-  readonly receipt: (promise: Omit<Receipt, 'algorithm' | 'signature' | 'log_id' | 'epoch'>) => Receipt;
+  readonly receipt: NewReceipt;
 }
 
 /** Numbers that admissions which were never published may have had; a pool is smaller by far. */
@@ -83,6 +83,8 @@ function take(step: Step, { publication, marks, receipt }: Forward): ResolveRest
   const { size: to_size } = meta(step, 'log');
   const { signed: next_height } = meta(step, 'heights');
   takeHeads(step, publication.heads);
+  const superseded = dropSuperseded(step);
+  if (superseded !== undefined) throw new Refused(superseded);
   for (const mark of ['batch', 'head'] as const) holdMark(step, mark, marks[mark], { to_size, next_height });
   const { sealed } = meta(step, 'log');
   putMeta(step, 'taken', { gaps: [...takenGaps(step), { from: from_size, to: to_size }] });
@@ -106,9 +108,12 @@ function dropUnsigned(step: Step, { entries, heads }: Publication): void {
   putMeta(step, 'log', { ...log, sealing: null });
 }
 
-function takeEntries(step: Step, { entries, batches }: Publication, receipt: Forward['receipt']): void {
+function takeEntries(step: Step, { entries, batches, keysets }: Publication, receipt: NewReceipt): void {
   for (const { leaf_index, kind, digest } of entries) {
-    if (kind === 'epoch') throw new Refused(`entry ${leaf_index} begins an epoch of keys that the store does not know`);
+    if (kind === 'epoch') {
+      if (takeKeyset(step, keysets.get(digest), digest)) continue;
+      throw new Refused(`entry ${leaf_index} begins an epoch whose keyset the publication lacks`);
+    }
     if (kind === 'handover') throw new Refused(`entry ${leaf_index} hands the log over: only the successor goes on`);
     if (kind === 'batch') {
       const { signed: height } = meta(step, 'heights');
@@ -129,27 +134,15 @@ function checkBatch(step: Step, file: BatchFile, digest: string): void {
   if (hex(batchDigest(header)) !== digest || header.parent_digest !== parentOf(step, height)) {
     throw new Refused(`batch ${height} of the publication is not the one in the log`);
   }
-  if (header.epoch !== meta(step, 'epoch').active) {
-    throw new Refused(`batch ${height} is of epoch ${header.epoch}, which is not the active one of the store`);
+  if (!beginEpoch(step, header.epoch, height, header.timestamp_ms)) {
+    throw new Refused(`batch ${height} is of epoch ${header.epoch}, which is neither the active one nor the next`);
   }
   const own = step.get('batches', height) as BatchRecord | undefined;
   if (own === undefined || height >= before.cut) return;
   if (own.digest !== null && own.digest !== digest) {
     throw new Refused(`the store has another batch ${height} on its way: two histories of one log`);
   }
-  dropOrder(step, own, file);
-}
-
-/**
- * What stood in an order that this copy committed after it was put back, and that no witness let it open, was never in the log: it is as
- * if it had not been admitted, and may come again.
- */
-function dropOrder(step: Step, own: BatchRecord, { order }: BatchFile): void {
-  const published = new Set(order.map(({ envelope_id }) => envelope_id));
-  for (const { envelope_id } of own.order) {
-    if (published.has(envelope_id)) continue;
-    for (const table of ['ordered', 'envelopes', 'ciphertexts'] as const) step.remove(table, envelope_id);
-  }
+  dropOrder(step, own, file.order);
 }
 
 function parentOf(step: Step, height: number): string {
@@ -165,6 +158,7 @@ function takeHeads(step: Step, heads: readonly SignedHead[]): void {
     if (logRoot(step, seal.size) !== seal.root) {
       throw new Refused(`the entries of the publication do not give the root of the head of size ${seal.size}`);
     }
+    beginEpoch(step, seal.epoch, meta(step, 'heights').signed, seal.timestamp_ms);
     const held = step.get('watermarks', `head/${seal.size}`);
     if (held !== undefined && held.digest !== digest) {
       throw new Refused(`the store has promised another head of size ${seal.size}: two histories of one log`);

@@ -102,21 +102,34 @@ function putAnnounced(step: Step, record: RotationRecord, now_ms: number): void 
  */
 export function execute(step: Step, grace_ms: number, now_ms: number): RotationRecord {
   assert(isReady(step, now_ms), 'a rotation is executed when the old epoch has nothing left to sign');
+  const compromised = pendingRotation(step)!.reason === 'compromise';
+  return supersede(step, { grace_ms: compromised ? 0 : grace_ms, first_height: meta(step, 'heights').cut }, now_ms);
+}
+
+/**
+ * The announced epoch is the active one.
+ *
+ * @param how.grace_ms  0 ends admission under every older epoch at once
+ */
+export function supersede(
+  step: Step,
+  how: { readonly grace_ms: number; readonly first_height: number },
+  now_ms: number,
+): RotationRecord {
   const pending = pendingRotation(step)!;
   const { from_epoch, to_epoch, reason } = pending;
-  const compromised = reason === 'compromise';
-  const grace_ends_ms = now_ms + (compromised ? 0 : grace_ms);
+  const { grace_ms, first_height } = how;
+  const grace_ends_ms = now_ms + grace_ms;
   step.send(EPOCH, from_epoch, { type: 'superseded', grace_ends_ms });
   step.send(EPOCH, to_epoch, { type: 'activated' });
   const grace = [...inGrace(step), from_epoch];
   putMeta(step, 'epoch', { active: to_epoch, grace });
-  if (compromised) for (const epoch of grace) close(step, epoch);
-  const record = { ...pending, first_height: meta(step, 'heights').cut, executed_at_ms: now_ms };
+  if (grace_ms === 0) for (const epoch of grace) close(step, epoch);
+  const record = { ...pending, first_height, executed_at_ms: now_ms };
   step.put('rotations', to_epoch, record);
   const rotated = rotations(step);
   putMeta(step, 'rotated', { ...rotated, [reason]: rotated[reason]! + 1 });
   const { digest: keyset_digest, leaf_index } = keysetRecord(step, to_epoch)!;
-  const { first_height } = record;
   const entry = { from_epoch, to_epoch, keyset_digest, leaf_index, reason, first_height };
   const times = { grace_ends_at: timestamp(grace_ends_ms), created_at: timestamp(now_ms) };
   step.journal('rotation_executed', { ...entry, ...times }, now_ms);

@@ -1,7 +1,7 @@
 // A batch that a store takes from what was published (resolution.ts), as if it had made it itself: record, machine, hashes and places of
 // its transactions, so that the file is served again and none of them is sequenced twice. Of an envelope that only the lost
 // part of the store knew there is a new receipt, which says no more than that it was ordered.
-import type { BatchFile } from '../actors/batch.ts';
+import type { BatchFile, Ordered } from '../actors/batch.ts';
 import { begin, type Snapshot, step as transition } from '../actors/effect.ts';
 import { fromHex } from '../actors/encoding.ts';
 import type { Pending } from '../actors/ordering.ts';
@@ -23,7 +23,8 @@ import {
 } from './records.ts';
 import { machineId, type Step } from './runtime.ts';
 
-type NewReceipt = (promise: Omit<Receipt, 'algorithm' | 'signature' | 'log_id' | 'epoch'>) => Receipt;
+/** Signed by the epoch of the batch. */
+export type NewReceipt = (promise: Omit<Receipt, 'algorithm' | 'signature' | 'log_id'>) => Receipt;
 
 /** @param file  verified, and of the height that is signed next */
 export function takeBatch(step: Step, file: BatchFile, leaf_index: number, receipt: NewReceipt): void {
@@ -112,7 +113,8 @@ function takeEnvelopes(step: Step, { height, header, order, transactions }: Batc
       const { tx_id, scheme, epoch, asset_refs, priority_fee, risk_level, requires_migration, ciphertext_sha512 } =
         transaction;
       const { timestamp_ms } = header;
-      const promise = { envelope_id, admission_sequence, timestamp_ms, order_by_height: String(height) };
+      const order_by_height = String(height);
+      const promise = { envelope_id, admission_sequence, timestamp_ms, epoch: header.epoch, order_by_height };
       const record: EnvelopeRecord = {
         ...{ tx_id, scheme, epoch, asset_refs, priority_fee, risk_level, requires_migration, ciphertext_sha512 },
         receipt: receipt(promise),
@@ -121,6 +123,18 @@ function takeEnvelopes(step: Step, { height, header, order, transactions }: Batc
     }
     if (envelopeRecord(step, envelope_id) !== undefined) step.put('ordered', envelope_id, { height });
     unqueue(step, envelope_id, Number(admission_sequence));
+  }
+}
+
+/**
+ * What stood in an order that this copy committed after it was put back, and that no witness let it open, was never in the log: it is as
+ * if it had not been admitted, and may come again.
+ */
+export function dropOrder(step: Step, own: BatchRecord, published: readonly Ordered[]): void {
+  const there = new Set(published.map(({ envelope_id }) => envelope_id));
+  for (const { envelope_id } of own.order) {
+    if (there.has(envelope_id)) continue;
+    for (const table of ['ordered', 'envelopes', 'ciphertexts'] as const) step.remove(table, envelope_id);
   }
 }
 

@@ -55,7 +55,9 @@ async function sealed({ url }: Child): Promise<number> {
 }
 
 async function enveloped({ url }: Child, raw?: Uint8Array): Promise<Envelope> {
-  const { keyset } = await connect({ url }).get<{ keyset: Keyset }>('/epochs/1/keyset');
+  const ask = connect({ url });
+  const { active } = await ask.get<{ active: number }>('/epochs');
+  const { keyset } = await ask.get<{ keyset: Keyset }>(`/epochs/${active}/keyset`);
   return encryptEnvelope({ keyset, raw: raw ?? (await signed()), scheme: 'ecies' });
 }
 
@@ -110,6 +112,9 @@ beforeAll(async () => {
   await sequenced(daemon);
   expect(await aegisd('mirror', '--out', at('early'))).toMatchObject({ code: 0, stderr: '' });
   cpSync(at('early'), at('mirror'));
+  // The keys rotate in the part that is lost.
+  expect(await aegisd('epochs', 'rotate', '--delay-blocks', '0')).toMatchObject({ code: 0 });
+  await until(async () => (await connect({ url: daemon.url }).get<{ active: number }>('/epochs')).active === 2);
   const raw = await signed();
   const last = await sequenced(daemon, raw);
   const batches = await batchesOf(daemon, await sealed(daemon));

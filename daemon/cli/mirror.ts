@@ -2,9 +2,12 @@
 // run goes on where the one before ended, so a timer may call it every minute; `aegisd resolve-restore` brings a restored
 // store forward over it. What the file holds is verified there, by whoever needs it, and not here.
 import { closeSync, fsyncSync, openSync, statSync, truncateSync, writeSync } from 'node:fs';
-import type { z } from 'zod';
+import { z } from 'zod';
 import { BatchFile } from '../../actors/batch.ts';
+import { keysetDigest } from '../../actors/digest.ts';
+import { hex } from '../../actors/encoding.ts';
 import { type ListedSeal, LogEntries, LogHead, PAGE_MAX, Seals, SignedHead } from '../../actors/head.ts';
+import { Keyset } from '../../actors/keyset.ts';
 import { PublicationError, type PublishedLine, publishedLines } from '../publication.ts';
 import { ask, type Common } from './asking.ts';
 import { type Connection, RequestError } from './connection.ts';
@@ -15,6 +18,7 @@ interface Kept {
   log_id: string | undefined;
   entries: number;
   batches: number;
+  epochs: number;
   sealed: number;
   end_bytes: number;
 }
@@ -51,7 +55,7 @@ export function mirror(options: Common & { readonly out: string }): Promise<numb
 
 /** What a run that was ended in the middle of a line has left is cut off. @throws {UsageError} */
 async function readKept(path: string): Promise<Kept> {
-  const kept: Kept = { log_id: undefined, entries: 0, batches: 0, sealed: 0, end_bytes: 0 };
+  const kept: Kept = { log_id: undefined, entries: 0, batches: 0, epochs: 0, sealed: 0, end_bytes: 0 };
   const found = statSync(path, { throwIfNoEntry: false });
   if (found === undefined) return kept;
   try {
@@ -60,6 +64,7 @@ async function readKept(path: string): Promise<Kept> {
       else if ('entry' in line) {
         kept.entries = line.entry.leaf_index + 1;
         if (line.entry.kind === 'batch') kept.batches += 1;
+        if (line.entry.kind === 'epoch') kept.epochs += 1;
       } else if ('sealed' in line) kept.sealed = line.sealed.seal.size;
       kept.end_bytes = end_bytes;
     }
@@ -86,6 +91,12 @@ async function keepEntries(daemon: Connection, kept: Kept, size: number, write: 
         if (batch.batch_id !== entry.digest) throw wrong(daemon, `batch ${kept.batches} is not that of the log`);
         write({ batch });
         kept.batches += 1;
+      }
+      if (entry.kind === 'epoch') {
+        kept.epochs += 1;
+        const { keyset } = await answered(daemon, `/epochs/${kept.epochs}/keyset`, z.object({ keyset: Keyset }));
+        // After a handover the successor's number may be another; without it the file is as good up to there.
+        if (hex(keysetDigest(keyset)) === entry.digest) write({ keyset });
       }
       write({ entry });
       kept.entries += 1;

@@ -9,11 +9,11 @@ import { loadConfig } from '../../config/load.ts';
 import type { Config } from '../../config/schema.ts';
 import { loadEngine } from '../../workers/engine.ts';
 import { signReceipt } from '../intake.ts';
-import { deriveReceiptKey, storeKey } from '../keys/keyring.ts';
+import { deriveEpoch, deriveReceiptKey, keysetOf, storeKey } from '../keys/keyring.ts';
 import { openKeySource } from '../keys/open.ts';
 import type { KeySource } from '../keys/source.ts';
 import { openOrders, requireOrder } from '../orders.ts';
-import { PublicationError, readPublication, unsigned } from '../publication.ts';
+import { PublicationError, readPublication, type Signers, unsigned } from '../publication.ts';
 import { keysetRecord, meta } from '../records.ts';
 import { asOrdered, type Forward, tryForward } from '../resolution.ts';
 import { Runtime } from '../runtime.ts';
@@ -31,6 +31,9 @@ interface Options {
 }
 
 const ORDER_BYTES_MAX = 65_536;
+
+type Signer = NonNullable<ReturnType<Signers['get']>>;
+type Promised = Parameters<Forward['receipt']>[0];
 
 export function resolveRestore(options: Options): Promise<number> {
   return reporting(options.json, async () => {
@@ -66,11 +69,22 @@ async function prepare(path: string, store: Store, source: KeySource, config: Co
   const digestAt = (leaf_index: number) => store.get('log', leaf_index)!.digest;
   try {
     const publication = await readPublication(path, { log_id, size, sealed, next_height, digestAt });
-    const wrong = unsigned(publication, keysetRecord(store, epoch)!, await loadEngine(config.signing.engine));
+    const signers = new Map([[epoch, keysetRecord(store, epoch)!]]) as Map<number, Signer>;
+    const receipts = new Map([[epoch, await deriveReceiptKey(source, epoch)]]);
+    for (const [digest, keyset] of publication.keysets) {
+      if (keyset.epoch <= epoch) continue;
+      const keys = await deriveEpoch(source, keyset.epoch, keyset.secp256k1 !== null);
+      const { chain_id } = meta(store, 'genesis');
+      const own = keysetOf(keys, source.name, { chain_id, log_id }, keyset.not_before_ms).digest === digest;
+      if (!own) return `${path}: the keyset of epoch ${keyset.epoch} is not of the root of this store`;
+      signers.set(keyset.epoch, { keyset, digest });
+      receipts.set(keyset.epoch, keys.receipt);
+    }
+    const wrong = unsigned(publication, signers, await loadEngine(config.signing.engine));
     if (wrong !== undefined) return `${path}: ${wrong}`;
-    const key = await deriveReceiptKey(source, epoch);
     const marks = (await readPosition(store)) ?? { batch: undefined, head: undefined };
-    return { publication, marks, receipt: (promise) => signReceipt({ log_id, epoch, ...promise }, key) };
+    const receipt = (promise: Promised) => signReceipt({ log_id, ...promise }, receipts.get(promise.epoch)!);
+    return { publication, marks, receipt };
   } catch (error) {
     if (error instanceof PublicationError) return error.message;
     throw error;
