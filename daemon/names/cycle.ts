@@ -24,6 +24,7 @@ import {
   type NameTotal,
   nameRecord,
   placeName,
+  standingOf,
   stateOf,
 } from './record.ts';
 
@@ -242,7 +243,7 @@ export class Cycle {
   }
 
   #put(step: Transaction, { way, machine, change }: Settlement, tally: NameTally, at_ms: number) {
-    const kept = nameRecord(step, way.name);
+    const kept = standingOf(step, way.name);
     if (kept === undefined || kept.revision !== way.revision) return undefined;
     const wentStale = machine.value === 'stale' && contextOf({ machine }).failures === STALE_FAILURES;
     const told = [...way.told, ...(change.told ?? []), ...(wentStale ? (['stale'] as const) : [])];

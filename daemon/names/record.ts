@@ -77,6 +77,14 @@ export interface NamesMeta {
 export const namesMeta = (reader: Reader): NamesMeta =>
   (reader.get('meta', 'names') as NamesMeta | undefined) ?? { counts: {}, totals: {}, last_run_at_ms: null };
 
+/** Where a name stands, for whoever wants none of what it holds: reading that costs as much again. */
+export interface Standing extends Omit<Name, 'held'> {
+  readonly held: Pick<Held, 'eol_ms'>;
+}
+
+export const standingOf = (reader: Reader, name: string): Standing | undefined =>
+  reader.get('names', name) as Kept | undefined;
+
 export function nameRecord(reader: Reader, name: string): Name | undefined {
   const kept = reader.get('names', name) as Kept | undefined;
   return kept === undefined ? undefined : nameOfKept(kept);
@@ -128,7 +136,7 @@ export function putName(step: Transaction, name: string, before: Name | undefine
 export function placeName(
   step: Transaction,
   name: string,
-  before: Name | undefined,
+  before: Standing | undefined,
   after: Name | undefined,
   tally: NameTally,
 ): void {
@@ -151,11 +159,11 @@ const PLACE_BYTES = 8;
 /** A record may have ended before 1970, or be made to look so. */
 const placeOf = (time_ms: number): number => Math.max(0, Math.floor(time_ms));
 
-export const expiryOf = ({ expiry_ms, held }: Name): number => expiry_ms ?? held.eol_ms;
+export const expiryOf = ({ expiry_ms, held }: Standing): number => expiry_ms ?? held.eol_ms;
 
-const isSamePlace = (a: Name, b: Name): boolean => a.due_ms === b.due_ms && expiryOf(a) === expiryOf(b);
+const isSamePlace = (a: Standing, b: Standing): boolean => a.due_ms === b.due_ms && expiryOf(a) === expiryOf(b);
 
-function putPlaces(step: Transaction, name: string, after: Name): void {
+function putPlaces(step: Transaction, name: string, after: Standing): void {
   const { due_ms } = after;
   if (due_ms === null) return;
   const [due, eol] = [placeOf(due_ms), placeOf(expiryOf(after))];
@@ -163,7 +171,7 @@ function putPlaces(step: Transaction, name: string, after: Name): void {
   step.put('name_expiry', [eol, name], uintBytes(due, PLACE_BYTES));
 }
 
-function removePlaces(step: Transaction, name: string, before: Name): void {
+function removePlaces(step: Transaction, name: string, before: Standing): void {
   const { due_ms } = before;
   if (due_ms === null) return;
   step.remove('name_due', [placeOf(due_ms), name]);
@@ -176,7 +184,7 @@ export class NameTally {
   readonly #totals = new Map<NameTotal, number>();
   #at_ms: number | null = null;
 
-  move(before: Name | undefined, after: Name | undefined): void {
+  move(before: Standing | undefined, after: Standing | undefined): void {
     if (before !== undefined) add(this.#counts, stateOf(before), -1);
     if (after !== undefined) add(this.#counts, stateOf(after), 1);
   }
