@@ -44,10 +44,10 @@ const fatal = (error: unknown) => {
 const runtimeOf = (store: Store) => new Runtime({ store, log: quiet, fatal });
 
 /** The state folder with the older store in it, and the newer watermark beside. */
-async function opened(state_dir = config.daemon.state_dir): Promise<Store> {
+async function opened(state_dir = config.daemon.state_dir, put_back = true): Promise<Store> {
   const key = await storeKey(await simulatorSource(state_dir));
   const schema = { version: SCHEMA_VERSION, migrations: MIGRATIONS };
-  return openStore({ folder: join(state_dir, 'store'), key, ...config.store, schema, put_back: true });
+  return openStore({ folder: join(state_dir, 'store'), key, ...config.store, schema, put_back });
 }
 
 function publish(sequencer: Sequencer): void {
@@ -260,6 +260,7 @@ it.each([
   const place = join(folder, `with-${unseen}`);
   cpSync(daemon.state_dir, place, { recursive: true });
   const placed = { ...config, daemon: { ...daemon, state_dir: place } };
+  await expect(opened(place, false)).rejects.toMatchObject({ code: 'store_rolled_back' });
   const store = await opened(place);
   expect(store.count('pending')).toBe(1);
   const forward = await forwardOf(store, { heads: (all) => all.slice(0, all.length - unseen) });
@@ -271,6 +272,9 @@ it.each([
   });
   expect(store.count('pending')).toBe(0);
   expect(meta(store, 'mempool').count).toBe(0);
+  // Killed now: the commit itself has passed the mark of the last orderly end.
+  cpSync(place, `${place}-killed`, { recursive: true, filter: (path) => !path.endsWith('store.lock') });
+  await (await opened(`${place}-killed`, false)).close();
   await store.close();
 
   await using sequencer = await createSequencer({ config: placed, log: quiet, fatal });

@@ -153,6 +153,7 @@ it('is refused at the start, and told what resolves it', async () => {
 it('is brought forward by exactly the order that it asks for, and goes on as one history', async () => {
   const asked = await resolve('--published', at('mirror'));
   expect(asked.code).toBe(0);
+  expect(asked.stderr).toMatch(/^The feed goes on behind cursor \d+: /m);
   const act = JSON.parse(asked.stdout) as ResolveRestore;
   const { size, root, sealed: kept } = before.head;
   expect(act).toEqual({

@@ -99,6 +99,7 @@ async function tell(store: Store, forward: Forward): Promise<Outcome> {
   const said = [
     `The store has ${act.from_size} entries of the log; ${act.to_size - act.from_size} more were published and will be taken.`,
     `Then batches are signed from height ${act.next_height} on, and heads of more than ${act.heads_above} entries.`,
+    `The feed goes on behind cursor ${store.journalHead().cursor}: whoever has read beyond it begins again there.`,
     'What was never published stays lost: envelopes that waited, assets and names since the backup, orders of other kinds.',
     `An admin signs it with: aegisd admin sign --log-id ${log_id} --act @FILE --key KEY, and --order executes it.`,
   ];
