@@ -1,6 +1,7 @@
 // Where assets stand in the store: the index by type, state and threshold that pages are read from, and a tally of how many are kept
 // in each state at each threshold. So a scrape that asks how many are protected adds up a row for each threshold in use, and never
 // a million assets. Whoever writes an asset's state or policy moves it here, in the same step.
+import assert from 'node:assert';
 import { ASSET_TYPES, type Asset } from '../actors/asset.ts';
 import { ASSET_STATES, type AssetState, type MigratingState, stateAt } from '../actors/protection.ts';
 import type { Reader, Transaction } from './store.ts';
@@ -35,6 +36,7 @@ const tallyOf = (state: number, threshold: number): string =>
 function tally(step: Transaction, { state, access_policy }: Placed, by: 1 | -1): void {
   const key = tallyOf(ASSET_STATES.indexOf(state), access_policy.risk_threshold);
   const count = (step.get('asset_tallies', key)?.count ?? 0) + by;
+  assert(count >= 0, 'what is moved was counted');
   if (count === 0) step.remove('asset_tallies', key);
   else step.put('asset_tallies', key, { count });
 }
