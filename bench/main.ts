@@ -16,6 +16,7 @@ const PARTS = {
   pipeline: () => import('./pipeline.ts'),
   rotation: () => import('./rotation.ts'),
   migration: () => import('./migration.ts'),
+  handover: () => import('./handover.ts'),
   feed: () => import('./feed.ts'),
   witness: () => import('./witness.ts'),
   reload: () => import('./reload.ts'),

@@ -410,7 +410,6 @@ export class Rooms {
         for (const room of [cutter, sealer, rotator, this.checkpoints]) room.wake();
       },
       onEnded: async () => {
-        sealer.stop();
         await Promise.all([cutter, this.risk, this.checkpoints, rotator, this.names].map((room) => room.stop()));
         await this.wrapping.stop();
       },

@@ -202,11 +202,22 @@ export function createProgram(done: (code: number) => void): Command {
         .argParser(count)
         .conflicts(['transactions', 'risk', 'assets', 'epochs', 'tee']),
     )
+    .addOption(
+      new Option('--handover', 'to a second process with another root and another image, under load').conflicts([
+        'transactions',
+        'risk',
+        'assets',
+        'epochs',
+        'tee',
+        'names',
+      ]),
+    )
     .option('--transactions <count>', 'how many', count, 200)
     .option('--keep <dir>', 'keep batch files and the daemon’s log there')
     .option(...json)
     .action(async (options) => {
       if (options.tee === 'dstack') done(await (await import('./teedemo.ts')).teeDemo(options));
+      else if (options.handover === true) done(await (await import('./handoverdemo.ts')).handoverDemo(options));
       else if (options.names !== undefined) done(await (await import('./namesdemo.ts')).namesDemo(options));
       else if (options.epochs === true) done(await (await import('./epochdemo.ts')).epochDemo(options));
       else if (options.assets === true) done(await (await import('./assetdemo.ts')).assetDemo(options));

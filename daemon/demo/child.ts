@@ -11,6 +11,7 @@ import { RequestError } from '../cli/connection.ts';
 /** `main.ts` in a checkout, `main.js` in the package, where Node strips no types. */
 const MAIN = fileURLToPath(new URL(`../main${extname(import.meta.url)}`, import.meta.url));
 const START_TIMEOUT_MS = 30_000;
+const SUCCESSION_TIMEOUT_MS = 600_000;
 const OUTPUT_BYTES_MAX = 16 * 1024 * 1024;
 const MESSAGE_CHARACTERS_MAX = 1_000;
 
@@ -45,6 +46,35 @@ export function startWitness(
   return startRole<ChildWitness>('witness', state_dir, logFile, settings, listen);
 }
 
+/** A daemon that takes a log over: it listens once the one before has ended, however long that takes. */
+export interface ChildSuccessor {
+  readonly listening: Promise<Child>;
+  /** SIGKILL, and waits for the end. */
+  kill(): Promise<void>;
+}
+
+/** Of the enclave at `url`; as `startDaemon`. */
+export function startSuccessor(
+  state_dir: string,
+  logFile: string,
+  settings: string,
+  url: string,
+  listen?: string,
+): ChildSuccessor {
+  let kill: () => Promise<void> = async () => {};
+  const begun = Promise.withResolvers<void>();
+  const listening = startRole<Child>('start', state_dir, logFile, settings, listen, {
+    args: ['--successor-of', url],
+    timeout_ms: SUCCESSION_TIMEOUT_MS,
+    onSpawned: (end) => {
+      kill = end;
+      begun.resolve();
+    },
+  });
+  listening.catch(() => begun.resolve());
+  return { listening, kill: () => begun.promise.then(() => kill()) };
+}
+
 export type ChildWitness = Omit<Child, 'socket' | 'log_id'> & { readonly witness_key: string };
 
 async function startRole<Role extends ChildWitness | Child>(
@@ -53,17 +83,24 @@ async function startRole<Role extends ChildWitness | Child>(
   logFile: string,
   settings: string,
   listen = '127.0.0.1:0',
+  more: { args?: readonly string[]; timeout_ms?: number; onSpawned?: (kill: () => Promise<void>) => void } = {},
 ): Promise<Role> {
   const config = join(state_dir, 'sequencer.toml');
   const text = `[daemon]\nstate_dir = ${JSON.stringify(state_dir)}\n[api]\nlisten = ${JSON.stringify(listen)}\n${settings}`;
   await writeFile(config, text);
   const log = openSync(logFile, 'a', 0o600);
-  const child = spawn(process.execPath, [MAIN, role, '--json', '--config', config], {
+  const child = spawn(process.execPath, [MAIN, role, '--json', '--config', config, ...(more.args ?? [])], {
     stdio: ['ignore', 'pipe', log],
   });
   closeSync(log);
   const exited = once(child, 'exit');
-  const timer = setTimeout(() => child.kill('SIGKILL'), START_TIMEOUT_MS);
+  const end = async (signal: 'SIGTERM' | 'SIGKILL') => {
+    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+    await exited;
+    return child.exitCode;
+  };
+  more.onSpawned?.(async () => void (await end('SIGKILL')));
+  const timer = setTimeout(() => child.kill('SIGKILL'), more.timeout_ms ?? START_TIMEOUT_MS);
   const line = await Promise.race([
     once(createInterface({ input: child.stdout! }), 'line').then(([text]) => text as string),
     exited.then(() => undefined),
@@ -71,11 +108,6 @@ async function startRole<Role extends ChildWitness | Child>(
   clearTimeout(timer);
   if (line === undefined) throw new RequestError('not_started', `the daemon did not start: ${await lastLine(logFile)}`);
   const about = JSON.parse(line) as Omit<Role, 'stop' | 'kill'>;
-  const end = async (signal: 'SIGTERM' | 'SIGKILL') => {
-    if (child.exitCode === null && child.signalCode === null) child.kill(signal);
-    await exited;
-    return child.exitCode;
-  };
   return { ...about, stop: () => end('SIGTERM'), kill: async () => void (await end('SIGKILL')) } as Role;
 }
 

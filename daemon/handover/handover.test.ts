@@ -171,6 +171,7 @@ describe('a handover', () => {
 /** It signs nothing in this life or the next, says where to go on, and whoever knows of its end refuses what its keys sign. */
 async function gone(old: Enclave, document: SealedHandover): Promise<void> {
   const { sequencer } = old;
+  await sequencer.handover.ended();
   expect(() => sequencer.epochs.signing(2)).toThrow('signs no more');
   expect(await sequencer.createBatch()).toBeUndefined();
   await expect(sequencer.registerAsset(file('lead'))).rejects.toMatchObject({ code: 'store_held' });

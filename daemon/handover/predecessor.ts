@@ -56,7 +56,7 @@ interface Modules {
   readonly source: KeySource;
   readonly epochs: Epochs;
   readonly attester: Attester;
-  readonly sealer: Pick<Sealer, 'sealLast'>;
+  readonly sealer: Pick<Sealer, 'sealLast' | 'stop'>;
   readonly judge: Judge;
   readonly engine: Engine;
   readonly options: () => HandoverOptions;
@@ -258,7 +258,8 @@ export class Predecessor {
 
   async #sealEnd(hold: Hold): Promise<void> {
     const { store, sealer, epochs, log, onEnded } = this.#modules;
-    await onEnded();
+    sealer.stop();
+    // First, since the successor waits for it; what the other rooms try meanwhile, the held store refuses.
     while (!isEndSealed(store) && !this.#stop.signal.aborted) {
       try {
         await sealer.sealLast(hold.commit, this.#stop.signal);
@@ -269,6 +270,7 @@ export class Predecessor {
         await delay(RETRY_MS, undefined, { signal: this.#stop.signal }).catch(() => {});
       }
     }
+    await onEnded();
     if (isEndSealed(store)) epochs.endSigning();
   }
 

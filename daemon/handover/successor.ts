@@ -63,7 +63,9 @@ export type Succession = 'active' | 'again';
 
 /** Between two looks at a predecessor that has not opened the handover, or not ended yet. */
 const LOOK_MS = 1_000;
-const SOON_MS = 100;
+const SOON_MS = 50;
+/** While clients wait for it. */
+const AGAIN_MS = 400;
 /** The predecessor drops a successor that is silent for longer than its `handover.idle_timeout_ms`, so patience beyond it is vain. */
 const PATIENCE_MS = 30_000;
 /** At the predecessor, what is in hand is sealed before it answers. */
@@ -231,7 +233,7 @@ export class Successor {
   async #await(imported: Imported): Promise<Succession> {
     const { signal, log, url } = this.#modules;
     let said = '';
-    for (let wait_ms = SOON_MS; !signal.aborted; wait_ms = Math.min(LOOK_MS, 2 * wait_ms)) {
+    for (let wait_ms = SOON_MS; !signal.aborted; wait_ms = Math.min(AGAIN_MS, 2 * wait_ms)) {
       const status = await this.#ask.status();
       const outcome = status.ok ? await this.#look(status, imported) : status.message;
       if (outcome === 'active' || outcome === 'again') return outcome;
