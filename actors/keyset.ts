@@ -15,6 +15,7 @@ export const PUBLIC_KEY_BYTES = {
   names: 65,
   receipt: 32,
   handover: 1216,
+  tls: 65,
 } as const;
 
 export const Keyset = z
@@ -38,7 +39,9 @@ export const Keyset = z
     names: base64Of(PUBLIC_KEY_BYTES.names).nullable().describe('IPNS keys, uncompressed secp256k1.'),
     receipt: base64Of(PUBLIC_KEY_BYTES.receipt).describe('Ed25519, signs receipts.'),
     handover: base64Of(PUBLIC_KEY_BYTES.handover).nullable().describe('X-Wing, state of a predecessor.'),
-    tls: z.null().describe('Key of the TLS that ends in the enclave; none yet.'),
+    tls: base64Of(PUBLIC_KEY_BYTES.tls)
+      .nullable()
+      .describe('Of the TLS that ends in the enclave, uncompressed P-256; null in keysets of the first versions.'),
   })
   .meta({ id: 'Keyset' });
 

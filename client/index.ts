@@ -37,6 +37,7 @@ export { Attestation, type AttestedKeyset, type FreshAttestation } from '../acto
 export { Receipt } from '../actors/receipt.ts';
 export { REFUSALS, refusalOf } from '../actors/refusal.ts';
 export { Head } from '../actors/seal.ts';
+export { tlsPin } from '../actors/tlskey.ts';
 export { ALARMS, type Alarm, type AlarmCode, Auditor, AuditState } from './auditor.ts';
 export { fetchBatch, type VerifiedBatch } from './batch.ts';
 export { type CheckpointVerdict, verifyCheckpoint } from './checkpoint.ts';

@@ -260,6 +260,7 @@ export const schema = table({
   }),
   api: table({
     listen: listen(),
+    tls: flag(),
     socket: path(),
     // Not below one envelope of the largest size (128 KiB) in base64.
     body_bytes_max: integer(262_144, 67_108_864, 'bytes'),

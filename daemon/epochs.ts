@@ -58,9 +58,9 @@ function published(store: Store, epoch: number): KeysetRecord {
 }
 
 async function deriveAgain(source: KeySource, record: KeysetRecord, log: Meta['genesis']): Promise<EpochKeys> {
-  const { epoch, secp256k1, slh_dsa_sha2_256s, not_before_ms } = record.keyset;
+  const { epoch, secp256k1, slh_dsa_sha2_256s, tls, not_before_ms } = record.keyset;
   const root = fromBase64(slh_dsa_sha2_256s).subarray(-PK_ROOT_BYTES);
-  const keys = await deriveEpoch(source, epoch, secp256k1 !== null, (seed) => slhDsaKeyOf(seed, root));
+  const keys = await deriveEpoch(source, epoch, secp256k1 !== null, (seed) => slhDsaKeyOf(seed, root), tls !== null);
   if (keysetOf(keys, source.name, log, not_before_ms).digest !== record.digest) throw otherKeys(source, epoch);
   return keys;
 }

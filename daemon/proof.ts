@@ -3,6 +3,7 @@
 import { createPublicKey, decapsulate, encapsulate, sign, verify } from 'node:crypto';
 import secp256k1 from 'secp256k1';
 import { base64, equal, fromBase64 } from '../actors/encoding.ts';
+import { spkiOf } from '../actors/tlskey.ts';
 import { type EngineName, loadEngine } from '../workers/engine.ts';
 import type { Pool } from '../workers/pool.ts';
 import { type Primitives, primitives, selfTest } from '../workers/selftest.ts';
@@ -29,7 +30,7 @@ export async function proveCrypto(name: EngineName, of?: Primitives): Promise<vo
 export async function proveKeys(keys: EpochKeys, pool: Pool): Promise<void> {
   const { ml_dsa_87, slh_dsa_sha2_256s } = keys;
   await runJob(pool, 'pair', { ml_dsa_87, slh_dsa_sha2_256s });
-  const pairs = { Ed25519: receiptPair, 'X-Wing': kemPair, 'ECDSA-secp256k1': ecdsaPair };
+  const pairs = { Ed25519: receiptPair, 'X-Wing': kemPair, 'ECDSA-secp256k1': ecdsaPair, 'ECDSA-P-256': tlsPair };
   const wrong = Object.entries(pairs).flatMap(([name, holds]) => (holds(keys) ? [] : [name]));
   if (wrong.length > 0) throw new Fault({ code: 'self_test_failed', primitives: wrong });
 }
@@ -51,6 +52,12 @@ function kemPair({ x_wing, public: published }: EpochKeys): boolean {
   );
   const opened = decapsulate(x_wing.mlkem, ciphertext);
   return equal(sharedKey, opened) && equal(raw.subarray(key.length), x_wing.publicX25519);
+}
+
+function tlsPair({ tls, public: published }: EpochKeys): boolean {
+  if (tls === null || published.tls === null) return tls === published.tls;
+  const key = Buffer.from(spkiOf(fromBase64(published.tls)));
+  return verify('sha256', MESSAGE, createPublicKey({ key, format: 'der', type: 'spki' }), sign('sha256', MESSAGE, tls));
 }
 
 function ecdsaPair({ secp256k1: key, public: published }: EpochKeys): boolean {

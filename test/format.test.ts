@@ -258,7 +258,7 @@ describe('the keys of the example', () => {
   });
 
   it('are those that the daemon derives', async () => {
-    const keys = await deriveEpoch({ name: 'simulator', material: async () => root() }, 1, true);
+    const keys = await deriveEpoch({ name: 'simulator', material: async () => root() }, 1, true, undefined, false);
     const { keyset, digest } = keysetOf(keys, 'simulator', batch.header, batch.keyset.not_before_ms);
     expect(keyset).toEqual(batch.keyset);
     expect(digest).toBe(digestOf('preimage aegis/keyset/v1 keyset_digest'));

@@ -4,6 +4,7 @@
 
 import { lstatSync, unlinkSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer, type ServerOptions as HttpsOptions } from 'node:https';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { address } from '../../config/schema.ts';
@@ -52,15 +53,25 @@ export const peerOf = (socket: object): Peer => peers.get(socket) ?? { trusted: 
 export async function openTcp(
   listen: string,
   options: DoorOptions,
+  tls?: TlsCredentials,
 ): Promise<{ server: Server; url: string; port: number }> {
   const { host, port } = address(listen)!;
-  const server = make(options, options.connections_max, (socket) => ({
-    trusted: false,
-    client: clientOf((socket as { remoteAddress?: string }).remoteAddress ?? 'unknown'),
-  }));
+  const server = make(
+    options,
+    options.connections_max,
+    (socket) => ({
+      trusted: false,
+      client: clientOf((socket as { remoteAddress?: string }).remoteAddress ?? 'unknown'),
+    }),
+    tls,
+  );
   await listening(server, () => server.listen({ host, port }), listen);
   const bound = server.address() as { port: number };
-  return { server, port: bound.port, url: `http://${host.includes(':') ? `[${host}]` : host}:${bound.port}` };
+  return {
+    server,
+    port: bound.port,
+    url: `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${bound.port}`,
+  };
 }
 
 /** @throws {Fault} listen_failed  when somebody answers there, or what is there is no socket */
@@ -69,6 +80,26 @@ export async function openSocket(path: string, options: DoorOptions): Promise<Se
   await makeRoom(path);
   await listening(server, () => privately(() => server.listen(path)), path);
   return server;
+}
+
+/** In PEM; whoever gives them wipes the key once they were taken. */
+export interface TlsCredentials {
+  use<T>(take: (pem: { key: Buffer; cert: Buffer }) => T): T;
+}
+
+/** Hybrid with ML-KEM-768 first (FIPS 203): what is recorded today opens to no later quantum computer. */
+const GROUPS = 'X25519MLKEM768:X25519:P-256';
+
+function secureServer(common: HttpsOptions, handle: DoorOptions['handle'], tls: TlsCredentials): Server {
+  const { requestTimeout: handshakeTimeout = 0 } = common;
+  const options = { ...common, minVersion: 'TLSv1.3', ecdhCurve: GROUPS, handshakeTimeout } as const;
+  return tls.use((pem) => createSecureServer({ ...options, ...pem }, handle) as unknown as Server);
+}
+
+/** The keys have changed: connections from now on get the new ones, those that are there go on. */
+export function replaceCredentials(server: Server, tls: TlsCredentials): void {
+  const secure = server as unknown as { setSecureContext(options: object): void };
+  tls.use((pem) => secure.setSecureContext({ ...pem, minVersion: 'TLSv1.3', ecdhCurve: GROUPS }));
 }
 
 /** Ends within a bound: requests in hand may finish, idle connections go at once. */
@@ -81,23 +112,28 @@ export async function closeDoor(server: Server): Promise<void> {
   clearTimeout(timer);
 }
 
-function make(options: DoorOptions, connections_max: number, peer: (socket: Duplex) => Peer): Server {
+function make(
+  options: DoorOptions,
+  connections_max: number,
+  peer: (socket: Duplex) => Peer,
+  tls?: TlsCredentials,
+): Server {
   const { request_timeout_ms } = options;
   const handle = fewAtATime(options.handle);
-  const server = createServer(
-    {
-      maxHeaderSize: HEADER_BYTES_MAX,
-      // Refused below, with a body that says why.
-      requireHostHeader: false,
-      requestTimeout: request_timeout_ms,
-      headersTimeout: request_timeout_ms,
-      keepAliveTimeout: KEEP_ALIVE_MS,
-      // Node looks for late requests only this often.
-      connectionsCheckingInterval: Math.min(1_000, Math.ceil(request_timeout_ms / 4)),
-      shouldUpgradeCallback: (request) => greets(request) && options.upgrades(request),
-    },
-    handle,
-  );
+  const common = {
+    maxHeaderSize: HEADER_BYTES_MAX,
+    // Refused below, with a body that says why.
+    requireHostHeader: false,
+    requestTimeout: request_timeout_ms,
+    headersTimeout: request_timeout_ms,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    // Node looks for late requests only this often.
+    connectionsCheckingInterval: Math.min(1_000, Math.ceil(request_timeout_ms / 4)),
+    shouldUpgradeCallback: (request: IncomingMessage) => greets(request) && options.upgrades(request),
+  };
+  const server = tls === undefined ? createServer(common, handle) : secureServer(common, handle, tls);
+  // The socket of a request is the one inside of TLS.
+  server.on('secureConnection', (socket) => peers.set(socket, peer(socket)));
   // An expectation that nobody knows may be passed over (RFC 9110 §10.1.1); Node would answer it without a body.
   server.on('checkExpectation', handle);
   server.maxConnections = connections_max;
@@ -170,7 +206,8 @@ export function takeTime(socket: Duplex, response: ServerResponse): void {
 /** No request could be read: what is on the wire is not HTTP, too long, or too slow. */
 function refuse(error: Error & { code?: string }, socket: Duplex): void {
   if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT' && patient.has(socket)) return;
-  if (error.code === 'ECONNRESET' || !socket.writable) {
+  // Without TLS yet, there is nobody to tell.
+  if (error.code === 'ECONNRESET' || !socket.writable || !peers.has(socket)) {
     socket.destroy();
     return;
   }

@@ -13,7 +13,7 @@ export const PROBLEMS = {
   bad_request: [
     400,
     'The request is not valid HTTP, or its URL cannot be read.',
-    'Send HTTP/1.1 with a percent-encoded URL; a TLS client needs a proxy in front.',
+    'Send HTTP/1.1 with a percent-encoded URL; a TLS client needs api.tls, or a proxy in front.',
   ],
   too_many_names: [
     400,

@@ -6,16 +6,26 @@ import { resolve } from 'node:path';
 import { finished } from 'node:stream';
 import Fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { Fault } from '../fault.ts';
 import { Feed } from '../feed.ts';
 import type { Logger, Sequencer } from '../sequencer.ts';
 import type { Telemetry } from '../telemetry.ts';
+import { withCredentials } from '../tls.ts';
 import { Allowance } from './allowance.ts';
 import { assetData } from './assetdata.ts';
 import { assets } from './assets.ts';
 import { backup } from './backup.ts';
 import { batches } from './batches.ts';
 import { Budget, Turns } from './budget.ts';
-import { closeDoor, type DoorOptions, openSocket, openTcp, peerOf } from './door.ts';
+import {
+  closeDoor,
+  type DoorOptions,
+  openSocket,
+  openTcp,
+  peerOf,
+  replaceCredentials,
+  type TlsCredentials,
+} from './door.ts';
 import { epochs } from './epochs.ts';
 import { feed } from './feed.ts';
 import { handover } from './handover.ts';
@@ -99,9 +109,11 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     upgrade: (request, socket, head) => feedRoom.upgrade(request, socket, head),
   };
   const doors: HttpServer[] = [];
+  let renew = () => {};
 
   const close = async () => {
     sequencer.events.off('refused', punish);
+    sequencer.epochs.events.off('activated', renew);
     const closing = doors.splice(0).map(closeDoor);
     await feedRoom.close();
     await Promise.all(closing);
@@ -113,8 +125,13 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     adminTokenPath: tokens.admin_path,
     async listen() {
       const socket = resolve(state_dir, config.api.socket);
-      const { server, url, port } = await openTcp(config.api.listen, doorOptions);
+      const { listen, tls } = config.api;
+      const { server, url, port } = await openTcp(listen, doorOptions, tls ? credentialsOf(sequencer) : undefined);
       doors.push(server);
+      if (tls) {
+        renew = () => replaceCredentials(server, credentialsOf(sequencer));
+        sequencer.epochs.events.on('activated', renew);
+      }
       try {
         doors.push(await openSocket(socket, doorOptions));
       } catch (error) {
@@ -126,6 +143,17 @@ export async function createServer(options: ServerOptions): Promise<Server> {
     close,
     [Symbol.asyncDispose]: close,
   };
+}
+
+/** Of the active epoch. @throws {Fault} listen_failed */
+function credentialsOf({ epoch, config }: Sequencer): TlsCredentials {
+  const { keys, keyset } = epoch;
+  const { tls } = keys;
+  if (tls === null) {
+    const reason = `epoch ${keys.epoch} is of a version without a key for TLS; rotate once with api.tls = false`;
+    throw new Fault({ code: 'listen_failed', address: config.api.listen, reason });
+  }
+  return { use: (take) => withCredentials(keyset.keyset, tls, take) };
 }
 
 async function makeApp(modules: Modules, tokens: Tokens, gauges: Metrics, log_: Logger): Promise<App> {

@@ -8,10 +8,14 @@ import { KEY_SOURCES, type Keyset } from '../../actors/keyset.ts';
 import { type EciesHandle, eciesKey } from '../../workers/ecies.ts';
 import { slhDsaKey } from '../../workers/slhdsa.ts';
 import { type XWingHandle, xwingKey } from '../../workers/xwing.ts';
+import { p256Key } from '../tls.ts';
 import type { KeySource } from './source.ts';
 
 /** SEC 2 §2.4.1. */
 const SECP256K1_ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
+
+/** SEC 2 §2.4.2. */
+const P256_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
 
 const ED25519_PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex');
 
@@ -34,6 +38,8 @@ export interface EpochKeys extends ReadingKeys {
   readonly slh_dsa_sha2_256s: KeyObject;
   readonly secp256k1: KeyObject | null;
   readonly receipt: KeyObject;
+  /** NIST P-256, of the TLS that ends here; null where the published keyset has none. */
+  readonly tls: KeyObject | null;
 }
 
 /** Makes a key of 96 bytes of seeds: in place, or on a thread. */
@@ -121,6 +127,7 @@ export async function deriveEpoch(
   epoch: number,
   hybrid_ecdsa: boolean,
   slhDsa: MakeSlhDsa = slhDsaKey,
+  with_tls = true,
 ): Promise<EpochKeys> {
   const at = deriver(source, epoch);
 
@@ -130,6 +137,7 @@ export async function deriveEpoch(
   const receipt = await deriveReceiptKey(source, epoch);
   const reading = await deriveReading(source, epoch);
   const handover = await at('handover', 'x-wing', 32, xwingKey);
+  const tls = with_tls ? await at('tls', 'p-256', 48, (wide) => withScalar(wide, p256Key, P256_ORDER)) : null;
 
   return {
     ...reading,
@@ -137,6 +145,7 @@ export async function deriveEpoch(
     slh_dsa_sha2_256s,
     secp256k1: secp256k1?.key ?? null,
     receipt,
+    tls,
     public: {
       ...reading.public,
       ml_dsa_87: raw(ml_dsa_87),
@@ -144,7 +153,7 @@ export async function deriveEpoch(
       secp256k1: secp256k1 === null ? null : base64(secp256k1.point),
       receipt: raw(receipt),
       handover: base64(handover.publicKey),
-      tls: null,
+      tls: tls === null ? null : base64(p256Point(tls)),
     },
   };
 }
@@ -213,10 +222,10 @@ function ed25519(seed: Uint8Array): KeyObject {
 }
 
 /** FIPS 186-5 §A.2.1: 48 bytes reduced, so that the bias is below 2^-128; never zero. */
-function withScalar<T>(wide: Uint8Array, use: (scalar: Uint8Array) => T): T {
+function withScalar<T>(wide: Uint8Array, use: (scalar: Uint8Array) => T, order = SECP256K1_ORDER): T {
   let value = 0n;
   for (const byte of wide) value = (value << 8n) | BigInt(byte);
-  value = (value % (SECP256K1_ORDER - 1n)) + 1n;
+  value = (value % (order - 1n)) + 1n;
   const scalar = new Uint8Array(new ArrayBuffer(32));
   for (let i = 31; i >= 0; i--, value >>= 8n) scalar[i] = Number(value & 0xffn);
   try {
@@ -231,6 +240,15 @@ function publicPoint(scalar: Uint8Array): Uint8Array {
   const ecdh = createECDH('secp256k1');
   ecdh.setPrivateKey(scalar);
   return new Uint8Array(ecdh.getPublicKey());
+}
+
+/** As in a keyset: 65 bytes, uncompressed, which end the SubjectPublicKeyInfo. */
+function p256Point(key: KeyObject): Uint8Array {
+  return new Uint8Array(
+    createPublicKey(key as never)
+      .export({ format: 'der', type: 'spki' })
+      .subarray(-65),
+  );
 }
 
 function raw(key: KeyObject): string {

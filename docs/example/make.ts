@@ -39,7 +39,7 @@ const DAY_MS = 86_400_000;
 const GWEI = 10n ** 9n;
 
 const log = { chain_id: CHAIN_ID, log_id: hex(logId(CHAIN_ID, LOG_RANDOM)) };
-const keys = await deriveEpoch({ name: 'simulator', material: async () => ROOT.slice() }, 1, true);
+const keys = await deriveEpoch({ name: 'simulator', material: async () => ROOT.slice() }, 1, true, undefined, false);
 const { keyset } = keysetOf(keys, 'simulator', log, TIME_MS - 60_000);
 const keyset_digest = keysetDigest(keyset);
 
