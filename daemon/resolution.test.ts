@@ -11,6 +11,7 @@ import { base64, hex, timestamp } from '../actors/encoding.ts';
 import type { LogEntry, SignedHead } from '../actors/head.ts';
 import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import type { Keyset } from '../actors/keyset.ts';
+import type { Pending } from '../actors/ordering.ts';
 import { LOG_KINDS } from '../actors/tree.ts';
 import { verifyBatch } from '../client/verify.ts';
 import type { Config } from '../config/schema.ts';
@@ -18,7 +19,7 @@ import { enveloped, openHouse, quiet, signed } from '../test/house.ts';
 import { storeKey } from './keys/keyring.ts';
 import { simulatorSource } from './keys/simulator.ts';
 import { signedHead } from './log.ts';
-import { type BatchRecord, type KeysetRecord, meta } from './records.ts';
+import { type BatchRecord, type EnvelopeRecord, type KeysetRecord, meta, putMeta } from './records.ts';
 import { type Brought, bringForward, type Forward, tryForward } from './resolution.ts';
 import { Runtime, type Step } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
@@ -219,6 +220,56 @@ it('forgets what the copy itself has ordered and never opened', async () => {
     });
     expect(brought).toMatchObject({ ok: true });
     expect(left).toEqual([undefined, undefined, undefined, { height }]);
+  } finally {
+    await store.close();
+  }
+});
+
+it('keeps what was published at a lower height than the copy itself had ordered it for', async () => {
+  const store = await opened();
+  try {
+    const { signed: height } = meta(store, 'heights');
+    const forward = await forwardOf(store);
+    const own = store.get('batches', height) as BatchRecord;
+    const moved = batches[height]!.order[0]!;
+    const left: unknown[] = [];
+    const brought = await undone(store, (step) => {
+      step.put('batches', height + 1, { ...own, height: height + 1, digest: null, order: [moved] });
+      step.put('ordered', moved.envelope_id, { height: height + 1 });
+      putMeta(step, 'heights', { ...meta(step, 'heights'), cut: height + 2 });
+      const outcome = bringForward(step, forward);
+      for (const table of ['ordered', 'envelopes', 'ciphertexts'] as const)
+        left.push(step.get(table, moved.envelope_id));
+      return outcome;
+    });
+    expect(brought).toMatchObject({ ok: true });
+    expect(left).toEqual([{ height }, expect.anything(), expect.anything()]);
+  } finally {
+    await store.close();
+  }
+});
+
+it('lets nothing wait that was published, under whatever sequence the copy admitted it anew', async () => {
+  const store = await opened();
+  try {
+    const forward = await forwardOf(store);
+    const sequence = 900;
+    const known = store.get('envelopes', batches[0]!.order[0]!.envelope_id) as EnvelopeRecord;
+    const { envelope_id } = last.order.find((each) => store.get('envelopes', each.envelope_id) === undefined)!;
+    const [[, waiting]] = [...store.range('pending', { limit: 1 })] as [[number, Pending]];
+    let left: unknown;
+    const brought = await undone(store, (step) => {
+      const receipt = { ...known.receipt, envelope_id, admission_sequence: String(sequence) };
+      step.put('envelopes', envelope_id, { ...known, receipt });
+      step.put('pending', sequence, { ...waiting, envelope_id, admission_sequence: sequence });
+      const mempool = meta(step, 'mempool');
+      putMeta(step, 'mempool', { ...mempool, count: mempool.count + 1 });
+      const outcome = bringForward(step, forward);
+      left = { waiting: step.get('pending', sequence), count: meta(step, 'mempool').count };
+      return outcome;
+    });
+    expect(brought).toMatchObject({ ok: true });
+    expect(left).toEqual({ waiting: undefined, count: 0 });
   } finally {
     await store.close();
   }

@@ -128,22 +128,24 @@ function takeEnvelopes(step: Step, { height, header, order, transactions }: Batc
 
 /**
  * What stood in an order that this copy committed after it was put back, and that no witness let it open, was never in the log: it is as
- * if it had not been admitted, and may come again.
+ * if it had not been admitted, and may come again. What was published at a lower height is there already, and stays.
  */
 export function dropOrder(step: Step, own: BatchRecord, published: readonly Ordered[]): void {
   const there = new Set(published.map(({ envelope_id }) => envelope_id));
   for (const { envelope_id } of own.order) {
-    if (there.has(envelope_id)) continue;
+    if (there.has(envelope_id) || step.get('ordered', envelope_id)?.height !== own.height) continue;
     for (const table of ['ordered', 'envelopes', 'ciphertexts'] as const) step.remove(table, envelope_id);
   }
 }
 
-/** It may have waited when the backup was taken. */
+/** It may have waited when the backup was taken, or been admitted by the copy anew, under another sequence than was published. */
 function unqueue(step: Step, envelope_id: string, admission_sequence: number): void {
   const mempool = meta(step, 'mempool');
   const next_sequence = Math.max(mempool.next_sequence, admission_sequence + 1);
-  const waits = (step.get('pending', admission_sequence) as Pending | undefined)?.envelope_id === envelope_id;
-  if (waits) step.remove('pending', admission_sequence);
+  const own = envelopeRecord(step, envelope_id)?.receipt.admission_sequence;
+  const place = own === undefined ? admission_sequence : Number(own);
+  const waits = (step.get('pending', place) as Pending | undefined)?.envelope_id === envelope_id;
+  if (waits) step.remove('pending', place);
   putMeta(step, 'mempool', { ...mempool, count: mempool.count - (waits ? 1 : 0), next_sequence });
 }
 
