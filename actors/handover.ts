@@ -29,7 +29,8 @@ export function isMeasured(by: Measurement, { measurements, compose_hash }: Veri
     case 'TDX': {
       if (!('mrtd' in measurements)) return false;
       const same = (['mrtd', 'rtmr0', 'rtmr1', 'rtmr2'] as const).every((name) => measurements[name] === by[name]);
-      return same && (by.compose_hash === null || by.compose_hash === compose_hash);
+      // Without a compose hash the registers must name the whole system: whatever it loads at run time is measured into RTMR3.
+      return same && (by.compose_hash === null ? /^0x0+$/.test(measurements.rtmr3) : by.compose_hash === compose_hash);
     }
     case 'SEV-SNP':
       return 'measurement' in measurements && measurements.measurement === by.measurement;
@@ -81,15 +82,24 @@ export const digestOfHandover = (handover: Handover): Uint8Array => handoverDige
 export interface SignedPlace {
   readonly log_id: string;
   readonly epoch: number;
+  /** Of the keyset that signed it, 0x-hex. */
+  readonly keyset_digest: string;
   readonly size: number;
 }
 
-/** @returns the handover by which these keys had ended before they signed this; undefined where there is none */
-export function endedBefore(
-  handovers: readonly Handover[],
-  { log_id, epoch, size }: SignedPlace,
-): Handover | undefined {
-  return handovers.find((each) => each.log_id === log_id && epoch <= each.from_epoch && size > each.leaf_index + 1);
+/**
+ * Keys that had ended, or keys of the epoch to which the handover gave others: an old enclave that was put back to before its end
+ * could rotate to it by itself. What it rotates to beyond that epoch, one handover can't tell from the successor's own.
+ *
+ * @returns the handover that says so; undefined where there is none
+ */
+export function endedBefore(handovers: readonly Handover[], place: SignedPlace): Handover | undefined {
+  const { log_id, epoch, size, keyset_digest } = place;
+  return handovers.find((each) => {
+    if (each.log_id !== log_id) return false;
+    if (epoch === each.to_epoch) return keyset_digest !== each.to_keyset_digest;
+    return epoch <= each.from_epoch && size > each.leaf_index + 1;
+  });
 }
 
 const SuccessorUrl = z.url({ protocol: /^https?$/, error: 'expected an http or https URL' }).max(2_048);

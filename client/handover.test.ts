@@ -57,14 +57,16 @@ describe('an auditor that has seen a handover', () => {
 });
 
 describe('what was signed beyond a handover', () => {
-  const handover = { log_id: digest(9), leaf_index: 3, from_epoch: 2 } as Handover;
-  const place = { log_id: digest(9), epoch: 2, size: 5 };
+  const ends = { from_epoch: 2, to_epoch: 3, to_keyset_digest: digest(7) };
+  const handover = { log_id: digest(9), leaf_index: 3, ...ends } as Handover;
+  const place = { log_id: digest(9), epoch: 2, size: 5, keyset_digest: digest(6) };
 
   it.each([
     ['of the epoch that has ended', place, true],
     ['of an older epoch', { ...place, epoch: 1 }, true],
     ['at the end itself', { ...place, size: 4 }, false],
-    ['of the successor', { ...place, epoch: 3 }, false],
+    ['of the successor', { ...place, epoch: 3, keyset_digest: digest(7) }, false],
+    ["of the successor's epoch by other keys", { ...place, epoch: 3 }, true],
     ['of another log', { ...place, log_id: digest(8) }, false],
   ])('%s', (_what, signed, ended) => {
     expect(endedBefore([handover], signed)).toBe(ended ? handover : undefined);

@@ -4,7 +4,7 @@
 // value; no input makes it throw. It concludes that the batch is in one attested head of the log, and nothing more.
 import { BatchFile } from '../actors/batch.ts';
 import { batchDigest, keysetDigest, sealDigest } from '../actors/digest.ts';
-import { timestamp } from '../actors/encoding.ts';
+import { hex, timestamp } from '../actors/encoding.ts';
 import { endedBefore } from '../actors/handover.ts';
 import {
   checkExecution,
@@ -86,10 +86,11 @@ export function verifyBatch(file: unknown, options: VerifyOptions): Verdict {
 }
 
 /** Neither the batch nor the seal over it is signed by keys that had ended. */
-function checkEnded({ file: { header, slh_dsa_sig }, handovers }: Subject): Failure | null {
+function checkEnded({ file: { header, slh_dsa_sig }, handovers, ...subject }: Subject): Failure | null {
   if (slh_dsa_sig === null) return null;
   const { seal, leaf_index } = slh_dsa_sig;
-  const places = { 'header.epoch': { ...header, size: leaf_index + 1 }, 'slh_dsa_sig.seal.epoch': seal };
+  const batch = { ...header, size: leaf_index + 1, keyset_digest: hex(subject.keyset_digest) };
+  const places = { 'header.epoch': batch, 'slh_dsa_sig.seal.epoch': seal };
   for (const [field, place] of Object.entries(places)) {
     const by = endedBefore(handovers, place);
     if (by !== undefined) return fail('keyset_ended', field, `its keys ended by the handover at leaf ${by.leaf_index}`);

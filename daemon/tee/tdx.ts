@@ -25,9 +25,12 @@ const WORKLOAD: Partial<Record<ReportField, Uint8Array>> = {
   rtmr3: measured('rtmr3'),
 };
 
-/** What differs in the report of another image; the one without a name is the workload itself. */
+/**
+ * What differs in the report of another image, which loads nothing at run time, so that an order can name it by its registers; the one
+ * without a name is the workload itself.
+ */
 export const imageFields = (image: string): Partial<Record<ReportField, Uint8Array>> =>
-  image === '' ? {} : { mrtd: measured(`mrtd of ${image}`) };
+  image === '' ? {} : { mrtd: measured(`mrtd of ${image}`), rtmr3: new Uint8Array(48) };
 
 const QE = {
   mr_enclave: sha256(label('qe mrenclave')),
