@@ -15,7 +15,7 @@ import type { Attester } from '../attester.ts';
 import type { Epochs } from '../epochs.ts';
 import { SCHEMA_VERSION } from '../schema.ts';
 import type { Store } from '../store.ts';
-import { type Judge, judgeEnd } from '../witness/judgement.ts';
+import { type Judge, judgeEnd, ofAnyEnclave } from '../witness/judgement.ts';
 import { allowedSuccessors } from './record.ts';
 import type { Parties } from './transfer.ts';
 
@@ -111,7 +111,7 @@ export class Arrivals {
     const digest_of = keysetDigest(keyset);
     const nonces = { predecessor: opening.nonce, successor: greeted.nonce };
     const about = { log_id: own.log_id, from_keyset_digest: digest, to_keyset_digest: hex(digest_of), nonces };
-    const judged = await judgeEnd({ ...judge, any_enclave: true }, opening.attestation, {
+    const judged = await judgeEnd(ofAnyEnclave(judge), opening.attestation, {
       ...{ purpose: 'handover', subject: successorSubject(about), keyset_digest: digest_of },
       nonce: fromHex(opening.nonce),
     });

@@ -4,6 +4,7 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Measurement } from '../../actors/act.ts';
 import { sealDigest } from '../../actors/digest.ts';
 import { hex } from '../../actors/encoding.ts';
 import type { SealedHandover } from '../../actors/handover.ts';
@@ -229,7 +230,11 @@ describe('a transfer', () => {
   let own: Platforms;
   beforeAll(async () => {
     own = new Platforms();
-    old = await own.start('old', { more: { handover: { idle_timeout_ms: 3_000 } } });
+    // As production does, it pins itself: who may succeed it is not in its policy.
+    const { mrtd } = (await measurementOf(own, 'old')) as Extract<Measurement, { quote_type: 'TDX' }>;
+    const policy = { roots: Object.values(own.roots), measurements: [{ mrtd }] };
+    const more = { handover: { idle_timeout_ms: 3_000 }, attestation: { simulator_image: 'old', policy } };
+    old = await own.start('old', { more });
     await allow(old, await measurementOf(own, 'new'));
     old.sequencer.handover.open(GOES_ON);
   });

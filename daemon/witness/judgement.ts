@@ -24,9 +24,18 @@ export interface Judge {
   readonly policy: Omit<EvidencePolicy, 'now_ms' | 'report_data'>;
   /** Production takes no evidence that no hardware made, and none of enclaves that nobody named. */
   readonly production: boolean;
-  /** Which enclave it is, the caller judges: an order of an admin says so, not the policy. */
+  /** Which enclave it is, the caller judges: an order of an admin says so, not the policy (`ofAnyEnclave`). */
   readonly any_enclave?: boolean;
   readonly now: () => number;
+}
+
+/**
+ * What the policy asks of any enclave: platforms, versions, and who holds the keys. Which programs it pins says which may be
+ * this one, or its predecessor; the next one measures otherwise.
+ */
+export function ofAnyEnclave(judge: Judge): Judge {
+  const { measurements: _, compose_hashes: __, app_ids: ___, ...policy } = judge.policy;
+  return { ...judge, policy, any_enclave: true };
 }
 
 export interface Judged {
