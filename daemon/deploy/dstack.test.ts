@@ -1,7 +1,8 @@
 // A deployment to dstack, checked by those that would take it: bash, dstack's own SDK, and the program itself, which has to start from
 // what the Dockerfile copies.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
+import { once } from 'node:events';
 import { cpSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { getComposeHash } from '@phala/dstack-sdk/get-compose-hash';
@@ -22,6 +23,7 @@ import {
   root,
   settings,
 } from '../../test/deployed.ts';
+import { openHouse } from '../../test/house.ts';
 import { VERSION } from '../cli/program.ts';
 import { isPinned } from './reference.ts';
 
@@ -125,6 +127,34 @@ describe('for dstack', () => {
       expect(docker_compose_file).toContain(line);
     expect(docker_compose_file).toContain('CREDENTIALS_DIRECTORY: /run/secrets');
     expect(notes.join('\n')).toContain('AEGIS_ADMIN_TOKEN, AEGIS_METRICS_TOKEN');
+  });
+
+  it('says what the gateway means for limits by address, and for tokens', async () => {
+    const said = async (more: string) => {
+      const args = ['--target', 'dstack', '--config', settings(DSTACK + more), '--image', IMAGE, '--token', 'admin'];
+      return (await deployed(...args)).notes.join('\n');
+    };
+    const usual = await said('');
+    expect(usual).toContain(
+      'share what one may have; raise api.client_connections_max, feed.client_max, mempool.client_max, api.rate_limit_per_s (0 is off), api.refused_penalty (0 is off)',
+    );
+    expect(usual).toContain('api.tls is false: tokens can be read where TLS ends');
+    const limits = 'client_connections_max = 2048\nrate_limit_per_s = 0\ntls = true\n';
+    const fitting = await said(`${limits}[feed]\nclient_max = 1000\n[mempool]\nclient_max = 10000\n`);
+    expect(fitting).not.toMatch(/gateway/);
+  });
+
+  it.each([
+    ['plain', ''],
+    ['TLS', 'tls = true\n'],
+  ])('probes a listener that speaks %s by what it speaks', async (_, more) => {
+    await using house = await openHouse({ api: { tls: more !== '' } });
+    const { port } = await house.server.listen();
+    const text = settings(DSTACK.replace('5050', String(port)) + more);
+    const { read } = await deployed('--target', 'dstack', '--config', text, '--image', IMAGE);
+    const [, script] = /test: \["CMD", "[^"]+", "-e", (".+")\]/.exec(read('docker-compose.yaml'))!;
+    const child = spawn(process.execPath, ['-e', JSON.parse(script!) as string], { stdio: 'ignore' });
+    expect(await once(child, 'close')).toEqual([0, null]);
   });
 
   it('takes a phala.toml, once it is said that some of its keys do nothing', async () => {

@@ -38,11 +38,33 @@ export function dstackBundle(plan: Plan, options: DstackOptions): Bundle {
   if (tokens.length > 0)
     notes.push(`encrypted environment variables that it waits for: ${tokens.map(variableOf).join(', ')}`);
   else notes.push('no --token: nothing outside the CVM can be an admin, or read the metrics');
+  notes.push(...behindGateway(plan.config, tokens));
   const more = [
     { path: 'docker-compose.yaml', text: compose },
     { path: 'app-compose.json', text: app },
   ];
   return { files: [...files, ...more], notes, compose_hash: createHash('sha256').update(app).digest('hex') };
+}
+
+/** What dstack's gateway, where clients' connections end, means for settings that were written for clients of one's own. */
+function behindGateway({ api, feed, mempool }: Config, tokens: readonly Role[]): string[] {
+  const shared = [
+    ...(api.client_connections_max < api.connections_max ? ['api.client_connections_max'] : []),
+    ...(feed.client_max < feed.clients_max ? ['feed.client_max'] : []),
+    ...(mempool.client_max < mempool.capacity ? ['mempool.client_max'] : []),
+    ...(api.rate_limit_per_s > 0 ? ['api.rate_limit_per_s (0 is off)'] : []),
+    ...(api.rate_limit_per_s > 0 && api.refused_penalty > 0 ? ['api.refused_penalty (0 is off)'] : []),
+  ];
+  const notes: string[] = [];
+  if (shared.length > 0)
+    notes.push(
+      `behind the gateway all clients have one address, and share what one may have; raise ${shared.join(', ')}`,
+    );
+  if (tokens.length > 0 && !api.tls)
+    notes.push(
+      'api.tls is false: tokens can be read where TLS ends, at the gateway, and by whoever listens between it and the daemon; set it, and let the gateway pass TLS through',
+    );
+  return notes;
 }
 
 export const variableOf = (role: Role): string => `AEGIS_${role.toUpperCase()}_TOKEN`;
@@ -57,9 +79,16 @@ function sockets({ keys, attestation }: Config): string[] {
 /** JSON's strings are YAML's; Compose puts variables in everywhere, so a dollar stands twice. */
 const quoted = (text: string): string => JSON.stringify(text).replaceAll('$', '$$$$');
 
+/** Its own loopback, and nothing but a status: whose key that is need not be asked. */
+function probe(port: number, tls: boolean): string {
+  const about = `{host:'127.0.0.1',port:${port},path:'/health',rejectUnauthorized:false}`;
+  const ended = ".on('error',()=>process.exit(1))";
+  return `require('${tls ? 'https' : 'http'}').get(${about},(answer)=>process.exit(answer.statusCode===200?0:1))${ended}`;
+}
+
 function composeFile({ settings, config }: Plan, { image, tokens }: DstackOptions & { image: string }): string {
   const port = address(config.api.listen)!.port;
-  const health = `fetch('http://127.0.0.1:${port}/health').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))`;
+  const health = probe(port, config.api.tls);
   const lines = [
     '# Written by aegisd deploy. The root of the container belongs to root and the daemon is nobody there; it is not read_only, because',
     '# Compose could not put the settings and tokens into one that is.',

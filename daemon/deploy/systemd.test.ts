@@ -1,7 +1,7 @@
 // A deployment under systemd: which drop-ins settings need, that systemd takes the unit with them without a word, and that the script
 // puts everything in place, once, and over nothing that says something else.
 import { spawnSync } from 'node:child_process';
-import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { bash, deployed, fresh, program, root, settings } from '../../test/deployed.ts';
@@ -87,6 +87,29 @@ describe('for systemd', () => {
     expect(readFileSync(installed, 'utf8')).toContain('= 6');
     expect(apply('--replace').status).toBe(0);
     expect(readFileSync(installed, 'utf8')).toContain('= 5');
+  });
+
+  it('leaves no drop-in behind that the settings need no more, and names one that is somebody else’s', async () => {
+    const destination = fresh();
+    program(destination, VERSION);
+    const deploy = async (text: string) => {
+      const { out } = await deployed('--target', 'systemd', '--config', settings(text));
+      return (...args: string[]) =>
+        spawnSync(join(out, 'apply.sh'), args, { encoding: 'utf8', env: { ...process.env, DESTDIR: destination } });
+    };
+    const open = await deploy('[daemon]\nstop_timeout_s = 90\n[names]\nrouter = "http://router.example.org"\n');
+    expect(open()).toMatchObject({ status: 0, stderr: '' });
+    writeFileSync(join(destination, DROPINS, 'mine.conf'), '[Service]\n');
+    const closed = await deploy('[seal]\ninterval_ms = 5\n');
+    rmSync(join(destination, 'etc/aegisd/sequencer.toml'));
+    const stale = `/${DROPINS}/egress.conf /${DROPINS}/own.conf`;
+    expect(closed()).toMatchObject({ status: 1, stderr: expect.stringContaining(`${stale}: there, and not`) });
+    expect(readdirSync(join(destination, DROPINS))).toEqual(['egress.conf', 'mine.conf', 'own.conf']);
+    expect(closed('--replace')).toMatchObject({
+      status: 0,
+      stderr: `apply.sh: /${DROPINS}/mine.conf is not of this deployment, and holds\n`,
+    });
+    expect(readdirSync(join(destination, DROPINS))).toEqual(['mine.conf']);
   });
 
   const MISSING = needed('systemd-analyze', ['--version']);

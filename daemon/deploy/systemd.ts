@@ -10,6 +10,8 @@ const UNITS = new URL('../../systemd/', import.meta.url);
 const unit = (name: string): string => readFileSync(new URL(name, UNITS), 'utf8');
 
 const DROPINS = 'etc/systemd/system/aegisd.service.d';
+/** Every drop-in that a deployment may ship. */
+const KNOWN = ['dstack', 'sgx', 'tsm', 'egress', 'own'] as const;
 /** TimeoutStopSec= of the unit, and how much more than `daemon.stop_timeout_s` it has to be. */
 const STOP_S = 45;
 const STOP_MORE_S = 15;
@@ -101,10 +103,26 @@ for file in "\${files[@]}"; do
     exit 1
   fi
 done
+# A drop-in that these settings need no more still opens what it was for. One that somebody else put there is only named.
+gone=()
+for name in ${KNOWN.join(' ')}; do
+  stale=${DROPINS}/$name.conf
+  [ ! -e "$root/$stale" ] || [[ " \${files[*]} " == *" $stale "* ]] || gone+=("$stale")
+done
+if [ "$replace" = no ] && [ \${#gone[@]} -gt 0 ]; then
+  echo "apply.sh: \${gone[*]/#//}: there, and not of this deployment; --replace removes them" >&2
+  exit 1
+fi
 for file in "\${files[@]}"; do
   # Whole or not at all: the daemon watches its settings.
   install -D -m 644 "$here/$file" "$root/$file.new"
   mv -f "$root/$file.new" "$root/$file"
+done
+for stale in \${gone[@]+"\${gone[@]}"}; do
+  rm -f "$root/$stale"
+done
+for found in "$root/${DROPINS}"/*.conf; do
+  [[ ! -e "$found" || " \${files[*]} " == *" \${found#"$root/"} "* ]] || echo "apply.sh: \${found#"$root"} is not of this deployment, and holds" >&2
 done
 if [ -z "$root" ]; then
   systemd-sysusers
