@@ -39,7 +39,7 @@ import { Risk } from './risk.ts';
 import { Rotator } from './rotator.ts';
 import { Runtime } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
-import { Sealer } from './sealer.ts';
+import { COVERED_MAX, Sealer } from './sealer.ts';
 import { configDigest } from './settings.ts';
 import { Signer } from './signer.ts';
 import { openStore, type Store } from './store.ts';
@@ -403,6 +403,7 @@ export class Rooms {
     this.handover = await openPredecessor({
       ...{ ...this.#basics(), epochs, attester, sealer },
       aging: () => this.clock.aging(),
+      caughtUp: (limit) => this.#caughtUp(limit),
       onPaused: () => intake.pause(true),
       drained: (limit) => this.#drained(limit),
       onResumed: () => {
@@ -490,6 +491,19 @@ export class Rooms {
     // First: from now on no seal waits for a rotation.
     await Promise.race([this.rotator.stop(), aborted(limit)]);
     return this.#drained(limit);
+  }
+
+  /** Until one more seal would cover the whole log, or the time is over. */
+  async #caughtUp(limit: AbortSignal): Promise<void> {
+    const { store, sealer } = this;
+    const isNear = () => meta(store, 'log').size - meta(store, 'log').sealed <= COVERED_MAX;
+    while (!isNear() && !limit.aborted) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const end = store.onCommitted(() => resolve());
+      await sealer.hurry();
+      await Promise.race([promise, aborted(limit)]);
+      end();
+    }
   }
 
   /** Until everything that is owed is done and a seal covers it, or the time is over. @returns whether all of it is sealed */

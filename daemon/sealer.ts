@@ -61,7 +61,7 @@ interface Modules {
 }
 
 /** What one seal covers at most, so that the step which settles it stays short after hours without a quote. */
-const COVERED_MAX = 256;
+export const COVERED_MAX = 256;
 
 /** Batches whose ciphertexts a seal drops beyond as many as it covers, so that retention that was lowered is caught up with. */
 const FORGOTTEN_MORE = 10;

@@ -108,13 +108,13 @@ export async function handOver({ pending, assets, kill }: Wish): Promise<Outcome
   const take = () =>
     startSuccessor(folder('new'), join(platforms.folder, 'new.log'), settings(platforms, 'new'), network.url);
   successor = take();
-  const next = await listening(() => successor);
-  const pause_ms = performance.now() - paused;
   try {
+    const next = await listening(() => successor);
+    const pause_ms = performance.now() - paused;
     const broken = await judge(old, next, kept.state, ids, assets);
     return { killed, pause_ms, broken };
   } finally {
-    await next.kill();
+    await successor.kill();
     await old.kill();
   }
 }
@@ -151,7 +151,7 @@ async function ask({ socket: socketPath }: Child, method: string, path: string, 
 
 /** @returns the ids of envelopes that wait to be ordered */
 async function load(old: Child, pending: number, assets: number): Promise<string[]> {
-  const daemon = connect({ url: old.url, keepAlive: true });
+  const daemon = connect({ url: old.url });
   const { keyset } = await attestedKeyset(daemon);
   const raws = await signTransactions(pending, Number(keyset.chain_id));
   const ids: string[] = [];
@@ -188,7 +188,7 @@ async function judge(
   assets: number,
 ): Promise<string[]> {
   const broken: string[] = [];
-  const [before, after] = [connect({ url: old.url }), connect({ url: next.url, keepAlive: true })];
+  const [before, after] = [connect({ url: old.url }), connect({ url: next.url })];
   await until(async () => (await status(old)).newest !== null);
   const { state, newest } = await status(old);
   if (state !== 'ended') broken.push(`the predecessor is ${state}`);

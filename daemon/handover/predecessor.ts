@@ -60,6 +60,8 @@ interface Modules {
   readonly judge: Judge;
   readonly engine: Engine;
   readonly options: () => HandoverOptions;
+  /** Seals what there is, but for what a single seal covers, while everything goes on. */
+  readonly caughtUp: (limit: AbortSignal) => Promise<void>;
   /** Nothing new is admitted or cut while it is paused. */
   readonly onPaused: () => void;
   /** Waits until what is in hand is signed and sealed. @returns whether it is */
@@ -167,7 +169,9 @@ export class Predecessor {
     { keyset }: SuccessorOpening,
     judged: Omit<Parties, 'head_digest'>,
   ): Promise<HandoverOutcome<{ offer: SuccessionOffer }>> {
-    const { store, source, log, epochs, engine } = this.#modules;
+    const { store, source, log, epochs, engine, caughtUp, options } = this.#modules;
+    // Before the pause, so that it is short.
+    await caughtUp(AbortSignal.any([AbortSignal.timeout(options().drain_timeout_ms), this.#stop.signal]));
     this.#pause();
     const hold = await this.#hold();
     if (hold === undefined) {
