@@ -9,6 +9,7 @@ import {
   begin,
   dayTime,
   dwellTime,
+  followed,
   observe,
   type Reading,
   type Timekeeping,
@@ -53,7 +54,7 @@ describe('a clock', () => {
   it('far from where the last run left it is held from the start, while the day goes by it', () => {
     for (const off of [5_000, -5_000]) {
       const mark_ms = START.wall_ms - off;
-      const state = begin(mark_ms, START, MAX_MS);
+      const state = begin({ mark_ms, agreed_ms: mark_ms }, START, MAX_MS);
       expect(state.hold).toMatchObject({ cause: 'start' });
       const later = at(300);
       const times = [dayTime, agingTime, dwellTime].map((time) => time(state, later));
@@ -61,9 +62,34 @@ describe('a clock', () => {
       // Set back to where it was left.
       expect(observe(state, at(300, -off), MAX_MS).hold).toBeNull();
     }
-    for (const mark_ms of [undefined, START.wall_ms, START.wall_ms - MAX_MS, START.wall_ms + MAX_MS]) {
-      expect(begin(mark_ms, START, MAX_MS).hold).toBeNull();
+    expect(begin(undefined, START, MAX_MS).hold).toBeNull();
+    for (const agreed_ms of [START.wall_ms, START.wall_ms - MAX_MS, START.wall_ms + MAX_MS]) {
+      expect(begin({ mark_ms: START.wall_ms, agreed_ms }, START, MAX_MS).hold).toBeNull();
     }
+  });
+
+  it('lets all starts of a day add no more than one step, to either side', () => {
+    const day_ms = 86_400_000;
+    const anchor = { offset_ms: 7_000, uptime_ms: 0 };
+    const found = (off_ms: number, uptime_ms: number) => ({ offset_ms: 7_000 + off_ms, uptime_ms });
+    for (const side of [1, -1]) {
+      expect(followed(anchor, found(side * 900, 0), MAX_MS)).toEqual(anchor);
+      expect(followed(anchor, found(side * 900, day_ms / 2), MAX_MS)).toEqual(found(side * 500, day_ms / 2));
+      expect(followed(anchor, found(side * 900, day_ms), MAX_MS)).toEqual(found(side * 900, day_ms));
+      // A year of running allows no more than a day of it, and what is held stays where it was.
+      expect(followed(anchor, found(side * 2_000, 365 * day_ms), MAX_MS).offset_ms).toBe(7_000 + side * 1_000);
+      expect(followed(anchor, found(side * 2_001, 365 * day_ms), MAX_MS)).toBe(anchor);
+    }
+    fc.assert(
+      fc.property(moves, (all) => {
+        let [kept, uptime_ms] = [{ offset_ms: 0, uptime_ms: 0 }, 0];
+        for (const { passed_ms, set_ms } of all) {
+          uptime_ms += passed_ms;
+          kept = followed(kept, { offset_ms: set_ms, uptime_ms }, MAX_MS);
+        }
+        expect(Math.abs(kept.offset_ms)).toBeLessThanOrEqual((MAX_MS * uptime_ms) / day_ms);
+      }),
+    );
   });
 
   it('ages nothing by more than what passed and what is allowed, however often it is set', () => {

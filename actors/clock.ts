@@ -38,15 +38,50 @@ const since = (from: Reading, { monotonic_ms }: Reading): number => from.wall_ms
 export const apart = ({ agreed }: Timekeeping, reading: Reading): number => reading.wall_ms - since(agreed, reading);
 
 /**
+ * By how much the host's clock was ahead of all the time that was spent running, over all runs, when it was agreed on. What comes
+ * to it while nothing runs, nobody here has measured.
+ */
+export interface Anchor {
+  readonly offset_ms: number;
+  /** How long all runs had lasted by then. */
+  readonly uptime_ms: number;
+}
+
+const DAY_MS = 86_400_000;
+
+/**
+ * What a start takes for true without being told: within the step that is allowed the anchor follows the host's clock, by one such step
+ * for each day of running. So the gaps of many short runs don't add up to more than one long run is allowed; beyond it the anchor stays.
+ */
+export function followed(anchor: Anchor, found: Anchor, step_max_ms: number): Anchor {
+  const ran_ms = Math.min(DAY_MS, Math.max(0, found.uptime_ms - anchor.uptime_ms));
+  const credit_ms = Math.floor((step_max_ms * ran_ms) / DAY_MS);
+  const off_ms = found.offset_ms - anchor.offset_ms;
+  if (Math.abs(off_ms) > step_max_ms + credit_ms) return anchor;
+  const moved_ms = Math.max(-credit_ms, Math.min(credit_ms, off_ms));
+  return { offset_ms: anchor.offset_ms + moved_ms, uptime_ms: found.uptime_ms };
+}
+
+/** What the runs before have left. */
+export interface Left {
+  /** The newest time that things aged by. */
+  readonly mark_ms: number;
+  /** What the clock would show by the anchor. */
+  readonly agreed_ms: number;
+}
+
+/**
  * At a start, where the monotonic clock says nothing of the time before. Timestamps and evidence go by the host's clock from here
  * on, whatever the gap, because a daemon that was off for a while has to go on; only what ages waits.
  *
- * @param mark_ms  the newest time that the run before has agreed on; undefined at the first start, or where nobody could ever agree
+ * @param left  undefined at the first start, or where nobody could ever agree
  */
-export function begin(mark_ms: number | undefined, reading: Reading, step_max_ms: number): Timekeeping {
-  if (mark_ms === undefined || Math.abs(reading.wall_ms - mark_ms) <= step_max_ms) return agree(reading);
-  const hold = { cause: 'start', stopped_ms: mark_ms, since: reading, runs_on: reading } as const;
-  return { agreed: { ...reading, wall_ms: mark_ms }, last: reading, hold };
+export function begin(left: Left | undefined, reading: Reading, step_max_ms: number): Timekeeping {
+  if (left === undefined) return agree(reading);
+  const agreed = { ...reading, wall_ms: left.agreed_ms };
+  if (Math.abs(reading.wall_ms - left.agreed_ms) <= step_max_ms) return { agreed, last: reading, hold: null };
+  const hold = { cause: 'start', stopped_ms: left.mark_ms, since: reading, runs_on: reading } as const;
+  return { agreed, last: reading, hold };
 }
 
 /** One look at the clocks. The state comes back as it was where nothing has changed but the time. */

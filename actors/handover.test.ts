@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Measurement } from './act.ts';
 import type { VerifiedEvidence } from './evidence.ts';
-import { isMeasured } from './handover.ts';
+import { isMeasured, mayImport } from './handover.ts';
 
 const register = (byte: string) => `0x${byte.repeat(48)}`;
 const registers = { mrtd: register('01'), rtmr0: register('02'), rtmr1: register('03'), rtmr2: register('04') };
@@ -29,4 +29,13 @@ describe('a measurement of TDX', () => {
     const other = { ...good, measurements: { ...good.measurements, [name]: register('08') } } as VerifiedEvidence;
     expect(isMeasured(tdx(null), other)).toBe(false);
   });
+});
+
+it('an order is in force once the agreed time has come, and the daemon has run for as long', () => {
+  const allowed = { measurement: tdx(null), in_force_after_ms: 100, in_force_after_uptime_ms: 50, leaf_index: 3 };
+  const may = (aging_ms: number, uptime_ms: number) =>
+    mayImport([allowed], found(register('00'), null), { aging_ms, uptime_ms });
+  expect(may(100, 50)).toEqual({ ok: true, by: allowed });
+  for (const early of [may(99, 50), may(100, 49)]) expect(early).toMatchObject({ code: 'successor_not_in_force' });
+  expect(mayImport([], found(register('00'), null), { aging_ms: 100, uptime_ms: 50 }).ok).toBe(false);
 });

@@ -16,6 +16,9 @@ import { ML_DSA_SIGNATURE_BYTES } from './seal.ts';
 export const AllowedSuccessor = z.strictObject({
   measurement: Measurement,
   in_force_after_ms: Counter,
+  in_force_after_uptime_ms: Counter.describe(
+    'And once the daemon has run this long over all its runs, whatever its clock shows.',
+  ),
   leaf_index: Counter.describe('Of the order in the log.'),
 });
 export type AllowedSuccessor = z.output<typeof AllowedSuccessor>;
@@ -47,10 +50,19 @@ export type Admitted =
   | { readonly ok: true; readonly by: AllowedSuccessor }
   | { readonly ok: false; readonly code: 'successor_not_allowed' | 'successor_not_in_force' };
 
+/** What an order's delay goes by: the agreed time, which stands still while the clock is held, and what the host can't set. */
+export interface Elapsed {
+  readonly aging_ms: number;
+  readonly uptime_ms: number;
+}
+
 /** Whether an order in force lets this enclave succeed. */
-export function mayImport(allowed: readonly AllowedSuccessor[], found: VerifiedEvidence, now_ms: number): Admitted {
+export function mayImport(allowed: readonly AllowedSuccessor[], found: VerifiedEvidence, now: Elapsed): Admitted {
   const named = allowed.filter(({ measurement }) => isMeasured(measurement, found));
-  const by = named.find(({ in_force_after_ms }) => in_force_after_ms <= now_ms);
+  const by = named.find(
+    ({ in_force_after_ms, in_force_after_uptime_ms }) =>
+      in_force_after_ms <= now.aging_ms && in_force_after_uptime_ms <= now.uptime_ms,
+  );
   if (by !== undefined) return { ok: true, by };
   return { ok: false, code: named.length > 0 ? 'successor_not_in_force' : 'successor_not_allowed' };
 }

@@ -176,12 +176,14 @@ export class Rooms {
     const { successor_of: url, signal } = this.#modules;
     while (needsPredecessor(this.store, url)) {
       const about = { url: url!, signal, runtime: this.runtime, state_dir: this.#folder, onFault: this.#onFault };
-      if ((await succeed({ ...this.#basics(), ...about })) === 'active') return;
+      const became = await succeed({ ...this.#basics(), ...about });
+      this.#modules = { ...this.#modules, now: this.#host };
+      // The mark and the admins that came with the state judge this host's clock as well.
+      if (became === 'active') return this.#openClock();
       const whole = inheritance(this.store)?.state === 'imported';
       await this.#watermark?.close();
       await this.store.close();
       setAside(this.#folder, whole);
-      this.#modules = { ...this.#modules, now: this.#host };
       await this.#openStore();
     }
   }
@@ -379,7 +381,7 @@ export class Rooms {
     const { clock } = this;
     const acts = actHandlers({ redundancy, clock, onForced: () => rotator.wake(), onRisk: () => risk.reassess() });
     const onExecuted = () => sealer.wake();
-    const all = { ...acts, ...successorActs(() => config.handover.delay_ms, now) };
+    const all = { ...acts, ...successorActs(() => config.handover.delay_ms, clock) };
     this.orders = await openOrders({ runtime, store, log: epochs.log, config, acts: all, now, onExecuted });
   }
 
@@ -402,7 +404,7 @@ export class Rooms {
     const { epochs, attester, sealer, intake, cutter, rotator } = this;
     this.handover = await openPredecessor({
       ...{ ...this.#basics(), epochs, attester, sealer },
-      aging: () => this.clock.aging(),
+      elapsed: () => ({ aging_ms: this.clock.aging(), uptime_ms: this.clock.uptime() }),
       caughtUp: (limit) => this.#caughtUp(limit),
       onPaused: () => intake.pause(true),
       drained: (limit) => this.#drained(limit),

@@ -176,6 +176,49 @@ it('during a stop is held by the next start, either way and however often it sta
   expect(router.taken).toHaveLength(1);
 });
 
+it('by many starts adds up to no more than one, and neither does the time that the daemon says it has run', async () => {
+  const minutes = 60_000;
+  await (await start()).close();
+  for (const [nth, apart_ms] of [50 * minutes, 100 * minutes].entries()) {
+    hands.set(50 * minutes);
+    hands.pass(2_000);
+    const sequencer = await start();
+    hands.pass(2_000);
+    await sequencer.clock.look();
+    // The default allows an hour.
+    expect(sequencer.clock.state).toMatchObject({ held: nth === 1, apart_ms: apart_ms + (nth + 1) * 2_000 });
+    expect(sequencer.clock.uptime()).toBe((nth + 1) * 2_000);
+    await sequencer.close();
+  }
+  // Agreed by an order, it may go on from there.
+  const sequencer = await start();
+  expect(await order(sequencer, hands.wall_ms)).toMatchObject({ ok: true });
+  await sequencer.close();
+  hands.set(50 * minutes);
+  expect((await start()).clock.held).toBe(false);
+});
+
+it('held, takes no order whose delay it could not count', async () => {
+  await (await start()).close();
+  hands.set(-DAY_MS);
+  const sequencer = await start();
+  const measurement = { quote_type: 'SEV-SNP', measurement: `0x${'01'.repeat(48)}` } as const;
+  const allowed = (in_force_after_ms = 0) => {
+    const act: Act = { type: 'allow_measurement', measurement, in_force_after_ms };
+    const not_after_ms = Math.max(hands.wall_ms, sequencer.now()) + 2 * DAY_MS;
+    return sequencer.orders.execute(admin.order(sequencer.epoch.log.log_id, act, { not_after_ms }));
+  };
+  expect(await allowed()).toMatchObject({ code: 'act_refused', detail: expect.stringContaining('held') });
+  hands.set(DAY_MS);
+  await sequencer.clock.look();
+  hands.pass(5_000);
+  expect(await allowed()).toMatchObject({ ok: true });
+  const { delay_ms } = sequencer.config.handover;
+  expect(sequencer.handover.status().allowed).toMatchObject([
+    { in_force_after_ms: hands.wall_ms + delay_ms, in_force_after_uptime_ms: 5_000 + delay_ms },
+  ]);
+});
+
 it('during a stop is believed, and said so, where there is nobody who could agree', async () => {
   const warnings: string[] = [];
   await (await start({})).close();

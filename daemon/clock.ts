@@ -1,14 +1,17 @@
 // The clock that the rooms go by (DESIGN §12): the host may set its own to whatever it likes, so a step beyond `clock.step_max_ms` is
 // not believed. It is held, and said so, until the host's clock comes back, the witness says that it is right, or an admin orders it
 // (`accept_clock`); meanwhile envelopes are admitted and batches signed, but nothing expires, decays, retires or is signed for a
-// name. A durable mark says how far time had come, so that a start is no way around it. What is believed is actors/clock.ts.
+// name. A durable mark says how far time had come and how long all runs have lasted, so that neither a start nor many are a way around
+// it. What is believed is actors/clock.ts.
 import {
+  type Anchor,
   agingTime,
   agree,
   apart,
   begin,
   dayTime,
   dwellTime,
+  followed,
   type HoldCause,
   observe,
   type Reading,
@@ -22,9 +25,12 @@ import { adminsRecord, meta } from './records.ts';
 import type { Runtime, Step } from './runtime.ts';
 import type { Reader, Store } from './store.ts';
 
-/** `meta`, under the name `clock`: the newest time that was agreed on and written down. */
+/** `meta`, under the name `clock`: the newest time that was agreed on and written down. It travels in a handover. */
 interface ClockMark {
   readonly agreed_ms: number;
+  /** How long all runs have lasted, but for what a kill took of it. */
+  readonly uptime_ms: number;
+  readonly anchor: Anchor;
 }
 
 export interface ClockState {
@@ -63,6 +69,9 @@ const ASK_MS = 10_000;
 
 export class Clock {
   readonly #modules: Modules;
+  /** When this run began, by both clocks that the host does not set. */
+  readonly #begun: { readonly uptime_ms: number; readonly monotonic_ms: number };
+  #anchor: Anchor;
   #state: Timekeeping;
   /** What was said of it, durably. */
   #told: HoldCause | null = null;
@@ -76,12 +85,17 @@ export class Clock {
   constructor(modules: Modules) {
     this.#modules = modules;
     const { store, step_max_ms, witnessed, log } = modules;
-    const mark_ms = markOf(store);
+    const mark = markOf(store);
     const reading = this.#read();
+    const uptime_ms = mark?.uptime_ms ?? 0;
+    this.#begun = { uptime_ms, monotonic_ms: reading.monotonic_ms };
+    const found: Anchor = { offset_ms: reading.wall_ms - uptime_ms, uptime_ms };
     // Without either, nobody could ever agree: a start takes the host's word, and says so.
     const judged = witnessed !== undefined || adminsRecord(store) !== undefined;
-    this.#state = begin(judged ? mark_ms : undefined, reading, step_max_ms);
-    const apart_ms = mark_ms === undefined ? 0 : reading.wall_ms - mark_ms;
+    this.#anchor = judged && mark !== undefined ? followed(mark.anchor, found, step_max_ms) : found;
+    const left = mark && { mark_ms: mark.agreed_ms, agreed_ms: this.#anchor.offset_ms + uptime_ms };
+    this.#state = begin(judged ? left : undefined, reading, step_max_ms);
+    const apart_ms = mark === undefined ? 0 : reading.wall_ms - mark.agreed_ms;
     if (judged || Math.abs(apart_ms) <= step_max_ms) return;
     log.warn(
       { apart_ms },
@@ -117,6 +131,11 @@ export class Clock {
   dwell(): number {
     const reading = this.#look();
     return dwellTime(this.#state, reading);
+  }
+
+  /** How long the daemon has run, over all its runs and those of its predecessors: no clock that the host sets has a part in it. */
+  uptime(): number {
+    return this.#uptimeAt(this.#read());
   }
 
   start(): void {
@@ -165,8 +184,13 @@ export class Clock {
     if (off_ms > this.#modules.step_max_ms) {
       return { ok: false, detail: `the host's clock is ${Math.round(off_ms)} ms from the time in the order` };
     }
-    putMark(step, reading);
+    this.#put(step, reading.wall_ms, this.#anchorAt(reading));
     return { ok: true, done: () => this.#agree('order') };
+  }
+
+  /** For a step that writes a time of this clock down: no later start may know less of it. */
+  mark(step: Step): void {
+    this.#put(step, this.aging());
   }
 
   #read(): Reading {
@@ -179,8 +203,24 @@ export class Clock {
     return reading;
   }
 
+  #uptimeAt({ monotonic_ms }: Reading): number {
+    return this.#begun.uptime_ms + Math.max(0, Math.round(monotonic_ms - this.#begun.monotonic_ms));
+  }
+
+  #anchorAt(reading: Reading): Anchor {
+    const uptime_ms = this.#uptimeAt(reading);
+    return { offset_ms: Math.round(reading.wall_ms) - uptime_ms, uptime_ms };
+  }
+
+  #put(step: Step, agreed_ms: number, anchor = this.#anchor): void {
+    const mark: ClockMark = { agreed_ms: Math.round(agreed_ms), uptime_ms: this.uptime(), anchor };
+    step.put('meta', 'clock', mark);
+  }
+
   #agree(by: AgreedBy): void {
-    this.#state = agree(this.#read());
+    const reading = this.#read();
+    this.#state = agree(reading);
+    this.#anchor = this.#anchorAt(reading);
     this.#agreed_by = by;
     this.wake();
   }
@@ -208,7 +248,7 @@ export class Clock {
       const at_ms = this.now();
       if (cause === null) step.journal('clock_agreed', { by }, at_ms);
       else step.journal('clock_held', { cause, apart_ms, step_max_ms }, at_ms);
-      putMark(step, { wall_ms: this.aging() });
+      this.mark(step);
     });
     this.#told = cause;
     this.#agreed_by = 'host';
@@ -222,20 +262,16 @@ export class Clock {
     const { runtime, monotonic } = this.#modules;
     const now = monotonic();
     if (this.#marked !== undefined && now - this.#marked < MARK_MS) return;
-    await runtime.commit((step) => putMark(step, { wall_ms: this.aging() }));
+    await runtime.commit((step) => this.mark(step));
     this.#marked = now;
   }
 }
 
-function putMark(step: Step, { wall_ms }: Pick<Reading, 'wall_ms'>): void {
-  const mark: ClockMark = { agreed_ms: Math.round(wall_ms) };
-  step.put('meta', 'clock', mark);
-}
-
 /** A store of an earlier version has no mark: its newest batch is one. */
-function markOf(reader: Reader): number | undefined {
-  const mark = reader.get('meta', 'clock') as ClockMark | undefined;
-  if (mark !== undefined) return mark.agreed_ms;
+function markOf(reader: Reader): ClockMark | undefined {
+  const mark = reader.get('meta', 'clock') as (Pick<ClockMark, 'agreed_ms'> & Partial<ClockMark>) | undefined;
   const batch_ms = reader.get('meta', 'heights') === undefined ? 0 : meta(reader, 'heights').timestamp_ms;
-  return batch_ms === 0 ? undefined : batch_ms;
+  const agreed_ms = mark?.agreed_ms ?? batch_ms;
+  if (agreed_ms === 0) return undefined;
+  return { uptime_ms: 0, anchor: { offset_ms: agreed_ms, uptime_ms: 0 }, ...mark, agreed_ms };
 }

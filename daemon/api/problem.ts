@@ -402,7 +402,7 @@ export const PROBLEMS = {
   successor_not_in_force: [
     403,
     'The order that lets this enclave succeed is not in force yet.',
-    'Wait until `in_force_after_ms` of it has come; GET /handover lists it.',
+    'Wait until `in_force_after_ms` of it has come, and the daemon has run as long; GET /handover lists it.',
   ],
   handover_not_drained: [
     503,

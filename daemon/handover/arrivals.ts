@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { keysetDigest } from '../../actors/digest.ts';
 import { fromHex, hex } from '../../actors/encoding.ts';
 import {
+  type Elapsed,
   mayImport,
   type PredecessorGreeting,
   predecessorSubject,
@@ -58,7 +59,7 @@ interface Modules {
   readonly judge: Judge;
   readonly now: () => number;
   /** What the time until an order is in force goes by. */
-  readonly aging: () => number;
+  readonly elapsed: () => Elapsed;
 }
 
 export class Arrivals {
@@ -96,7 +97,7 @@ export class Arrivals {
 
   /** @returns what is known of both but the head, which is yet to be sealed */
   async judge(opening: SuccessorOpening): Promise<HandoverOutcome<{ parties: Omit<Parties, 'head_digest'> }>> {
-    const { store, judge, epochs, now, aging } = this.#modules;
+    const { store, judge, epochs, now, elapsed } = this.#modules;
     const greeted = this.#greetings.get(opening.nonce);
     this.#greetings.delete(opening.nonce);
     if (greeted === undefined || greeted.ends_ms < now()) return refused('handover_session_unknown');
@@ -116,7 +117,7 @@ export class Arrivals {
       nonce: fromHex(opening.nonce),
     });
     if (!judged.ok) return refused('successor_evidence_refused', judged.message);
-    const may = mayImport(allowedSuccessors(store), judged.found, aging());
+    const may = mayImport(allowedSuccessors(store), judged.found, elapsed());
     if (!may.ok) return refused(may.code);
     return { ok: true, parties: { ...about, keyset, found: judged.found } };
   }

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fromBase64, hex, utf8 } from '../../actors/encoding.ts';
 import {
+  type Elapsed,
   type Handover,
   type HandoverState,
   type HandoverStatus,
@@ -71,8 +72,8 @@ interface Modules {
   /** It has ended: the rooms that work by themselves stop. */
   readonly onEnded: () => Promise<void>;
   readonly now: () => number;
-  /** What the time until an order is in force goes by: it stands still while the host's clock is not believed. */
-  readonly aging: () => number;
+  /** What the time until an order is in force goes by. */
+  readonly elapsed: () => Elapsed;
   readonly log: { info(detail: object, message: string): void; warn(detail: object, message: string): void };
   readonly fatal: (error: unknown) => void;
 }
@@ -229,7 +230,7 @@ export class Predecessor {
     clearTimeout(this.#idle);
     const outcome = await hold.commit((step): HandoverOutcome => {
       // Orders can't come in between while the store is held; the times of what they allow go on.
-      const may = mayImport(allowedSuccessors(step), found, this.#modules.aging());
+      const may = mayImport(allowedSuccessors(step), found, this.#modules.elapsed());
       if (!may.ok) return refused(may.code);
       const handover: Handover = {
         ...{ log_id, leaf_index: meta(step, 'log').size + 1, from_epoch: meta(step, 'epoch').active },

@@ -11,6 +11,7 @@ import {
   type SealedHandover,
 } from '../../actors/handover.ts';
 import type { Keyset } from '../../actors/keyset.ts';
+import type { Clock } from '../clock.ts';
 import { appendLog, inclusionProof, signedHead } from '../log.ts';
 import { type ActHandlers, requireOrder } from '../orders.ts';
 import { meta } from '../records.ts';
@@ -33,21 +34,32 @@ export const allowedSuccessors = (reader: Reader): readonly AllowedSuccessor[] =
 const isSame = (a: AllowedSuccessor['measurement'], b: AllowedSuccessor['measurement']): boolean =>
   JSON.stringify(a) === JSON.stringify(b);
 
-/** The handlers of the two orders. @param delay_ms  `handover.delay_ms` */
+/**
+ * The handlers of the two orders. The delay counts from the agreed time, and as much time of running: a clock that was set back before
+ * the order, or on at one start after another, shortens nothing.
+ *
+ * @param delay_ms  `handover.delay_ms`
+ */
 export function successorActs(
   delay_ms: () => number,
-  now: () => number,
+  clock: Pick<Clock, 'held' | 'aging' | 'uptime' | 'mark'>,
 ): Pick<ActHandlers, 'allow_measurement' | 'revoke_measurement'> {
   return {
     allow_measurement(step, ordered) {
       const { measurement, in_force_after_ms: wanted_ms } = requireOrder(ordered, step, 'allow_measurement');
+      if (clock.held) return { ok: false, detail: 'the clock is held: its delay could not be counted' };
       // Whoever signs it alone must leave the others the chance to object.
-      const in_force_after_ms = Math.max(wanted_ms, now() + delay_ms());
+      const in_force_after_ms = Math.max(wanted_ms, clock.aging() + delay_ms());
+      const in_force_after_uptime_ms = clock.uptime() + delay_ms();
+      clock.mark(step);
       const others = allowedSuccessors(step).filter((each) => !isSame(each.measurement, measurement));
       if (others.length >= ALLOWED_MAX)
         return { ok: false, detail: `expected at most ${ALLOWED_MAX}: revoke one first` };
       const { leaf_index } = ordered.executed;
-      step.put('meta', 'successors', [...others, { measurement, in_force_after_ms, leaf_index }]);
+      step.put('meta', 'successors', [
+        ...others,
+        { measurement, in_force_after_ms, in_force_after_uptime_ms, leaf_index },
+      ]);
       return { ok: true };
     },
     revoke_measurement(step, ordered) {
