@@ -4,12 +4,10 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Measurement } from '../actors/act.ts';
-import { hex } from '../actors/encoding.ts';
-import { readQuote } from '../actors/intelquote.ts';
-import { reportField } from '../actors/tdx.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
 import { createServer, type Server } from '../daemon/api/server.ts';
+import { measurementOf as measured } from '../daemon/demo/enclaves.ts';
 import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
 import { openSimulator } from '../daemon/tee/simulator.ts';
 import { makeAdmin } from './admin.ts';
@@ -92,13 +90,9 @@ export class Platforms {
 }
 
 /** What the simulator of this image measures. */
-export async function measurementOf(platforms: Platforms, image: string): Promise<Measurement> {
+export function measurementOf(platforms: Platforms, image: string): Promise<Measurement> {
   const folder = join(platforms.folder, image, 'simulator', 'pki');
-  const { quote } = await openSimulator(folder, Date.now, image).quote(new Uint8Array(64));
-  const { report } = readQuote(quote);
-  const of = (name: 'mrtd' | 'rtmr0' | 'rtmr1' | 'rtmr2') => hex(reportField(report, name));
-  const registers = { mrtd: of('mrtd'), rtmr0: of('rtmr0'), rtmr1: of('rtmr1'), rtmr2: of('rtmr2') };
-  return { quote_type: 'TDX', ...registers, compose_hash: null };
+  return measured(openSimulator(folder, Date.now, image));
 }
 
 /** Lets an enclave succeed from now on. */

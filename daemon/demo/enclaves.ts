@@ -10,7 +10,7 @@ import { base64, hex, utf8 } from '../../actors/encoding.ts';
 import { readQuote } from '../../actors/intelquote.ts';
 import { adminId, digestOf, ORDER_CONTEXT, type Order } from '../../actors/order.ts';
 import { reportField } from '../../actors/tdx.ts';
-import { openSimulator } from '../tee/simulator.ts';
+import { openSimulator, type Simulator } from '../tee/simulator.ts';
 
 export const IMAGES = ['old', 'new'] as const;
 export type Image = (typeof IMAGES)[number];
@@ -43,11 +43,7 @@ policy = { roots = ${roots} }
 delay_ms = 0
 `,
     async order(log_id) {
-      const { quote } = await simulatorOf('new').quote(new Uint8Array(64));
-      const { report } = readQuote(quote);
-      const of = (name: 'mrtd' | 'rtmr0' | 'rtmr1' | 'rtmr2') => hex(reportField(report, name));
-      const registers = { mrtd: of('mrtd'), rtmr0: of('rtmr0'), rtmr1: of('rtmr1'), rtmr2: of('rtmr2') };
-      const measurement: Measurement = { quote_type: 'TDX', ...registers, compose_hash: null };
+      const measurement = await measurementOf(simulatorOf('new'));
       const act: Act = { type: 'allow_measurement', measurement, in_force_after_ms: 0 };
       const unsigned = { log_id, nonce: hex(randomBytes(32)), not_after_ms: Date.now() + HOUR_MS, act };
       const key = { key: privateKey, context: utf8(ORDER_CONTEXT) };
@@ -55,6 +51,15 @@ delay_ms = 0
       return { version: 1, ...unsigned, admin: adminId(raw), signature };
     },
   };
+}
+
+/** What a simulator says that it measures. */
+export async function measurementOf(simulator: Pick<Simulator, 'quote'>): Promise<Measurement> {
+  const { quote } = await simulator.quote(new Uint8Array(64));
+  const { report } = readQuote(quote);
+  const of = (name: 'mrtd' | 'rtmr0' | 'rtmr1' | 'rtmr2') => hex(reportField(report, name));
+  const registers = { mrtd: of('mrtd'), rtmr0: of('rtmr0'), rtmr1: of('rtmr1'), rtmr2: of('rtmr2') };
+  return { quote_type: 'TDX', ...registers, compose_hash: null };
 }
 
 /** `host:port` that nobody listens on now, since clients are told of a successor before it listens. */

@@ -3,12 +3,11 @@
 // secret is known to two enclaves, each of which a quote over the other's nonce has shown. Chunks and the acceptance are
 // AES-256-GCM under a key for each direction; the nonce is the chunk's index, and whether it is the last is authenticated, so that
 // nothing can be left out, repeated, reordered or cut off.
-import { createCipheriv, createSecretKey, type KeyObject, randomFillSync } from 'node:crypto';
-import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core';
-import { XWing } from '@hpke/hybridkem-x-wing';
+import { createCipheriv, createSecretKey, type KeyObject } from 'node:crypto';
 import { concat, uintBytes, utf8 } from '../../actors/encoding.ts';
 import { openGcm, TAG_BYTES } from '../../workers/aead.ts';
 import { openXWing, type XWingHandle } from '../../workers/xwing.ts';
+import { sealSecret as sealTo } from '../hpke.ts';
 
 const KEY_BYTES = 32;
 const SECRET_BYTES = 2 * KEY_BYTES;
@@ -21,20 +20,8 @@ export interface TransferKeys {
 }
 
 /** @param x_wing  the successor's public handover key, raw */
-export async function sealSecret(
-  x_wing: Uint8Array,
-  info: Uint8Array,
-): Promise<{ sealed: Uint8Array; keys: TransferKeys }> {
-  const secret = randomFillSync(new Uint8Array(new ArrayBuffer(SECRET_BYTES)));
-  try {
-    const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
-    const recipientPublicKey = await suite.kem.deserializePublicKey(x_wing.slice().buffer);
-    const { enc, ct } = await suite.seal({ recipientPublicKey, info: info.slice().buffer }, secret.buffer);
-    return { sealed: concat(new Uint8Array(enc), new Uint8Array(ct)), keys: keysOf(secret) };
-  } finally {
-    secret.fill(0);
-  }
-}
+export const sealSecret = (x_wing: Uint8Array, info: Uint8Array): Promise<{ sealed: Uint8Array; keys: TransferKeys }> =>
+  sealTo(x_wing, info, SECRET_BYTES, keysOf);
 
 /** @returns null for what was sealed to another key, or for another transfer */
 export function openSecret(key: XWingHandle, sealed: Uint8Array, info: Uint8Array): TransferKeys | null {

@@ -3,14 +3,13 @@
 // the sealed bytes over the witness's nonce. So whoever knows the secret is one of two attested enclaves, and nobody learns it
 // later: the key is forgotten. Messages are AES-256-GCM under one key for each direction, their sequence is the nonce. Not TLS: its
 // certificates say nothing of enclaves, and its key exchange would have to be shown to be post-quantum; this is the envelopes' own.
-import { createCipheriv, createSecretKey, type KeyObject, randomFillSync } from 'node:crypto';
-import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core';
-import { XWing } from '@hpke/hybridkem-x-wing';
+import { createCipheriv, createSecretKey, type KeyObject } from 'node:crypto';
 import { channelDigest } from '../../actors/digest.ts';
 import { concat, fromBase64, fromHex, uintBytes, utf8 } from '../../actors/encoding.ts';
 import type { ChannelParts } from '../../actors/witness.ts';
 import { openGcm, TAG_BYTES } from '../../workers/aead.ts';
 import { openXWing, type XWingHandle } from '../../workers/xwing.ts';
+import { sealSecret as sealTo } from '../hpke.ts';
 
 const KEY_BYTES = 32;
 const SECRET_BYTES = 2 * KEY_BYTES;
@@ -41,18 +40,8 @@ export function channelSubject(
 }
 
 /** The sequencer's end. `info` is the subject of the witness's quote, so a secret opens in no other channel. */
-export async function sealSecret(x_wing: Uint8Array, info: Uint8Array) {
-  const secret = new Uint8Array(new ArrayBuffer(SECRET_BYTES));
-  randomFillSync(secret);
-  try {
-    const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
-    const recipientPublicKey = await suite.kem.deserializePublicKey(x_wing.slice().buffer);
-    const { enc, ct } = await suite.seal({ recipientPublicKey, info: info.slice().buffer }, secret.slice().buffer);
-    return { sealed: concat(new Uint8Array(enc), new Uint8Array(ct)), keys: keysOf(secret) };
-  } finally {
-    secret.fill(0);
-  }
-}
+export const sealSecret = (x_wing: Uint8Array, info: Uint8Array): Promise<{ sealed: Uint8Array; keys: ChannelKeys }> =>
+  sealTo(x_wing, info, SECRET_BYTES, keysOf);
 
 /** The witness's end. @returns null for what was sealed to another key, or for another channel */
 export function openSecret(key: XWingHandle, sealed: Uint8Array, info: Uint8Array): ChannelKeys | null {
