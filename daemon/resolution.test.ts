@@ -114,11 +114,12 @@ async function forwardOf(store: Store, changes: Changes = {}): Promise<Forward> 
   const { size, sealed } = meta(store, 'log');
   const beyond = entries.filter(({ leaf_index }) => leaf_index >= size);
   const { batches: alter = (all) => all } = changes;
+  const shown = (changes.heads ?? ((all) => all))(heads.filter(({ seal }) => seal.size > sealed));
   return {
     publication: {
       entries: (changes.entries ?? ((all) => all))(beyond),
       batches: new Map(alter(batches).map((file) => [file.height, file])),
-      heads: (changes.heads ?? ((all) => all))(heads.filter(({ seal }) => seal.size > sealed)),
+      heads: new Map(shown.map((head) => [head.seal.size, head])),
       keysets: new Map(keysets.map((keyset) => [hex(keysetDigest(keyset)), keyset])),
     },
     marks: { ...(await readPosition(store))!, ...changes.marks },

@@ -8,7 +8,6 @@ import type { BatchFile } from '../actors/batch.ts';
 import { canonicalJson } from '../actors/canonical.ts';
 import { batchDigest } from '../actors/digest.ts';
 import { hex } from '../actors/encoding.ts';
-import type { SignedHead } from '../actors/head.ts';
 import { appendLog, logRoot } from './log.ts';
 import type { Publication } from './publication.ts';
 import { type BatchRecord, meta, putMeta, sealRecord, takenGaps } from './records.ts';
@@ -97,7 +96,7 @@ function take(step: Step, { publication, marks, receipt }: Forward): ResolveRest
 /** What was on its way when the backup was taken and has come out since: it is owed no more. */
 function dropUnsigned(step: Step, { entries, heads }: Publication): void {
   const end = meta(step, 'heights').signed + entries.filter(({ kind }) => kind === 'batch').length;
-  const sealed = heads.at(-1)?.seal.size ?? 0;
+  const sealed = [...heads.keys()].at(-1) ?? 0;
   for (const [id, { kind, subject }] of step.range('outbox', { limit: 100_000 })) {
     const isBatch = (kind === 'open' || kind === 'sign') && Number(subject) < end;
     if (isBatch || (kind === 'seal' && Number(subject) <= sealed)) step.settle(id);
@@ -151,9 +150,9 @@ function parentOf(step: Step, height: number): string {
 }
 
 /** Every head that was published is one of this log; the newest is what the next seal goes on from. */
-function takeHeads(step: Step, heads: readonly SignedHead[]): void {
+function takeHeads(step: Step, heads: Publication['heads']): void {
   const { size } = meta(step, 'log');
-  for (const { seal, digest, slh_dsa_sig, ml_dsa_sig, attestation } of heads) {
+  for (const { seal, digest, slh_dsa_sig, ml_dsa_sig, attestation } of heads.values()) {
     if (seal.size > size) throw new Refused(`the head of size ${seal.size} covers entries that the publication lacks`);
     if (logRoot(step, seal.size) !== seal.root) {
       throw new Refused(`the entries of the publication do not give the root of the head of size ${seal.size}`);

@@ -1,7 +1,7 @@
 // What the commands take that move state: `aegisd migrate …`, backups and what brings one forward, and the import from the sequencer
 // before. What each does is in its own file; program.ts adds them.
 import type { Command } from 'commander';
-import { daemonUrl } from './argument.ts';
+import { cursor, daemonUrl } from './argument.ts';
 import { addGroup, CONFIG, JSON_OUTPUT } from './group.ts';
 
 export function addMigrate(program: Command, done: (code: number) => void): void {
@@ -51,6 +51,7 @@ export function addState(program: Command, done: (code: number) => void): void {
     .action(async (options) => done(await (await import('./backup.ts')).restore(options)));
   command('mirror', 'keep what a daemon has published in a file, from where the last run ended')
     .requiredOption('--out <file>', 'entries of the log, batches and heads, one JSON document a line')
+    .option('--from <entries>', 'begin a new file here: the entries that a backup has sealed', cursor)
     .option('--url <url>', 'ask over TCP instead of the unix socket', daemonUrl)
     .action(async (options) => done(await (await import('./mirror.ts')).mirror(options)));
   command('resolve-restore', 'bring a restored store forward over what was published, by an admin’s order')

@@ -13,7 +13,8 @@ import { deriveEpoch, deriveReceiptKey, keysetOf, storeKey } from '../keys/keyri
 import { openKeySource } from '../keys/open.ts';
 import type { KeySource } from '../keys/source.ts';
 import { openOrders, requireOrder } from '../orders.ts';
-import { PublicationError, readPublication, type Signers, unsigned } from '../publication.ts';
+import { readPublication, type Signers, unsigned } from '../publication.ts';
+import { PublicationError } from '../publishedfile.ts';
 import { keysetRecord, meta } from '../records.ts';
 import { asOrdered, type Forward, tryForward } from '../resolution.ts';
 import { Runtime } from '../runtime.ts';
@@ -54,6 +55,9 @@ export function resolveRestore(options: Options): Promise<number> {
       const forward = await prepare(options.published, store, source, config);
       if (typeof forward === 'string') return refused(forward);
       return order === undefined ? await tell(store, forward) : await execute(store, forward, order, config);
+    } catch (error) {
+      if (error instanceof PublicationError) return refused(error.message);
+      throw error;
     } finally {
       await store.close();
     }
@@ -67,28 +71,23 @@ async function prepare(path: string, store: Store, source: KeySource, config: Co
   const { size, sealed } = meta(store, 'log');
   const { signed: next_height } = meta(store, 'heights');
   const digestAt = (leaf_index: number) => store.get('log', leaf_index)!.digest;
-  try {
-    const publication = await readPublication(path, { log_id, size, sealed, next_height, digestAt });
-    const signers = new Map([[epoch, keysetRecord(store, epoch)!]]) as Map<number, Signer>;
-    const receipts = new Map([[epoch, await deriveReceiptKey(source, epoch)]]);
-    for (const [digest, keyset] of publication.keysets) {
-      if (keyset.epoch <= epoch) continue;
-      const keys = await deriveEpoch(source, keyset.epoch, keyset.secp256k1 !== null);
-      const { chain_id } = meta(store, 'genesis');
-      const own = keysetOf(keys, source.name, { chain_id, log_id }, keyset.not_before_ms).digest === digest;
-      if (!own) return `${path}: the keyset of epoch ${keyset.epoch} is not of the root of this store`;
-      signers.set(keyset.epoch, { keyset, digest });
-      receipts.set(keyset.epoch, keys.receipt);
-    }
-    const wrong = unsigned(publication, signers, await loadEngine(config.signing.engine));
-    if (wrong !== undefined) return `${path}: ${wrong}`;
-    const marks = (await readPosition(store)) ?? { batch: undefined, head: undefined };
-    const receipt = (promise: Promised) => signReceipt({ log_id, ...promise }, receipts.get(promise.epoch)!);
-    return { publication, marks, receipt };
-  } catch (error) {
-    if (error instanceof PublicationError) return error.message;
-    throw error;
+  const publication = await readPublication(path, { log_id, size, sealed, next_height, digestAt });
+  const signers = new Map([[epoch, keysetRecord(store, epoch)!]]) as Map<number, Signer>;
+  const receipts = new Map([[epoch, await deriveReceiptKey(source, epoch)]]);
+  for (const [digest, keyset] of publication.keysets) {
+    if (keyset.epoch <= epoch) continue;
+    const keys = await deriveEpoch(source, keyset.epoch, keyset.secp256k1 !== null);
+    const { chain_id } = meta(store, 'genesis');
+    const own = keysetOf(keys, source.name, { chain_id, log_id }, keyset.not_before_ms).digest === digest;
+    if (!own) return `${path}: the keyset of epoch ${keyset.epoch} is not of the root of this store`;
+    signers.set(keyset.epoch, { keyset, digest });
+    receipts.set(keyset.epoch, keys.receipt);
   }
+  const wrong = unsigned(publication, signers, await loadEngine(config.signing.engine));
+  if (wrong !== undefined) return `${path}: ${wrong}`;
+  const marks = (await readPosition(store)) ?? { batch: undefined, head: undefined };
+  const receipt = (promise: Promised) => signReceipt({ log_id, ...promise }, receipts.get(promise.epoch)!);
+  return { publication, marks, receipt };
 }
 
 async function tell(store: Store, forward: Forward): Promise<Outcome> {
