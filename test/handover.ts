@@ -76,6 +76,13 @@ export async function handOver({ pending, assets, kill }: Wish): Promise<Outcome
   const folder = (name: string) => join(platforms.folder, name);
   const start = () => startDaemon(folder('old'), join(platforms.folder, 'old.log'), settings(platforms, 'old'));
   let old: Child = await start();
+  let successor: ChildSuccessor | undefined;
+  await using _processes = {
+    async [Symbol.asyncDispose]() {
+      await successor?.kill();
+      await old.kill();
+    },
+  };
   const ids = await load(old, pending, assets);
   const kept = (await look(connect({ url: old.url }), null, judgement())) as { state: AuditState };
   const measurement = await measurementOf(platforms, 'new');
@@ -87,14 +94,13 @@ export async function handOver({ pending, assets, kill }: Wish): Promise<Outcome
 
   let killed = false;
   let paused = 0;
-  let successor!: ChildSuccessor;
   const act_on = async (path: string, moment: Moment, nth: number): Promise<boolean> => {
     if (path === '/handover/open' && moment === 'before') paused = performance.now();
     if (kill === undefined || killed || path !== kill.path || moment !== kill.moment || nth !== (kill.nth ?? 1))
       return false;
     killed = true;
     if (kill.side === 'new') {
-      await successor.kill();
+      await successor!.kill();
       successor = take();
     } else {
       await old.kill();
@@ -108,15 +114,10 @@ export async function handOver({ pending, assets, kill }: Wish): Promise<Outcome
   const take = () =>
     startSuccessor(folder('new'), join(platforms.folder, 'new.log'), settings(platforms, 'new'), network.url);
   successor = take();
-  try {
-    const next = await listening(() => successor);
-    const pause_ms = performance.now() - paused;
-    const broken = await judge(old, next, kept.state, ids, assets);
-    return { killed, pause_ms, broken };
-  } finally {
-    await successor.kill();
-    await old.kill();
-  }
+  const next = await listening(() => successor!);
+  const pause_ms = performance.now() - paused;
+  const broken = await judge(old, next, kept.state, ids, assets);
+  return { killed, pause_ms, broken };
 }
 
 /** The one that was killed never does; the one after it may. */
