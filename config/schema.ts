@@ -382,6 +382,7 @@ export const schema = table({
     successor_url: text(SERVICE, 'Empty, or an http or https URL without query'),
     drain_timeout_ms: integer(1000, 600_000, 'milliseconds'),
     idle_timeout_ms: integer(1000, 600_000, 'milliseconds'),
+    transfer_timeout_ms: integer(1000, 86_400_000, 'milliseconds'),
   }),
   workers: table({
     open_threads: integer(1, 64, 'threads'),

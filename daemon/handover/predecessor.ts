@@ -19,11 +19,11 @@ import {
   type SuccessorOpening,
   secretInfo,
 } from '../../actors/handover.ts';
+import type { Keyset } from '../../actors/keyset.ts';
 import type { Engine } from '../../workers/engine.ts';
 import type { Attester } from '../attester.ts';
 import type { Epochs } from '../epochs.ts';
 import { Fault } from '../fault.ts';
-import { checkpointUnderWay } from '../freeze.ts';
 import type { KeySource } from '../keys/source.ts';
 import { signedHead } from '../log.ts';
 import { meta, pendingRotation } from '../records.ts';
@@ -38,6 +38,7 @@ import {
   endedFor,
   hasEnded,
   isEndSealed,
+  isWhole,
   markEnded,
   newestHandover,
 } from './record.ts';
@@ -50,6 +51,7 @@ export interface HandoverOptions {
   readonly successor_url: string;
   readonly drain_timeout_ms: number;
   readonly idle_timeout_ms: number;
+  readonly transfer_timeout_ms: number;
 }
 
 interface Modules {
@@ -79,6 +81,8 @@ interface Modules {
 }
 
 const RETRY_MS = 1_000;
+/** Each has kept everybody waiting; a successor that fails like this would go on for ever. */
+const FAILED_MAX = 5;
 
 export class Predecessor {
   readonly #modules: Modules;
@@ -88,6 +92,10 @@ export class Predecessor {
   #paused = false;
   #transfer: Transfer | undefined;
   #idle: NodeJS.Timeout | undefined;
+  /** Of the whole transfer. */
+  #limit: NodeJS.Timeout | undefined;
+  /** Pauses that have come to nothing since the handover was opened. */
+  #failed = 0;
   /** Openings and acceptances, one after the other. */
   #turn: Promise<unknown> = Promise.resolve();
   #ending: Promise<void> | undefined;
@@ -131,6 +139,7 @@ export class Predecessor {
     if (this.#paused) return refused('handover_running');
     if (wanted === undefined) return refused('handover_no_url');
     this.#url = wanted;
+    this.#failed = 0;
     this.#modules.log.info({ successor_url: wanted }, 'a handover is open: waiting for a successor');
     return { ok: true };
   }
@@ -162,6 +171,9 @@ export class Predecessor {
       const judged = this.#refusal() ?? (await this.#arrivals.judge(opening));
       if (!judged.ok) return judged;
       this.#drop('another successor has come, or the same one again');
+      // That may have been once too often.
+      const closed = this.#refusal();
+      if (closed !== undefined) return closed;
       return this.#begin(opening, judged.parties);
     });
   }
@@ -170,26 +182,46 @@ export class Predecessor {
     { keyset }: SuccessorOpening,
     judged: Omit<Parties, 'head_digest'>,
   ): Promise<HandoverOutcome<{ offer: SuccessionOffer }>> {
-    const { store, source, log, epochs, engine, caughtUp, options } = this.#modules;
+    const { store, caughtUp, options } = this.#modules;
     // Before the pause, so that it is short.
     await caughtUp(AbortSignal.any([AbortSignal.timeout(options().drain_timeout_ms), this.#stop.signal]));
+    if (pendingRotation(store) !== undefined) return refused('handover_not_drained', 'a rotation is announced');
     this.#pause();
-    const hold = await this.#hold();
-    if (hold === undefined) {
-      this.#resume();
-      return refused('handover_not_drained', 'what is in hand was not sealed in time; it goes on');
+    let hold: Hold | undefined;
+    try {
+      hold = await this.#hold();
+      if (hold !== undefined) return await this.#offer(keyset, judged, hold);
+    } finally {
+      // Whatever has gone wrong on the way: nobody is left to take anything.
+      if (this.#transfer === undefined) {
+        hold?.release();
+        this.#resume();
+      }
     }
+    return refused('handover_not_drained', 'what is in hand was not sealed in time; it goes on');
+  }
+
+  async #offer(
+    keyset: Keyset,
+    judged: Omit<Parties, 'head_digest'>,
+    hold: Hold,
+  ): Promise<HandoverOutcome<{ offer: SuccessionOffer }>> {
+    const { store, source, log, epochs, engine, options } = this.#modules;
     const head = signedHead(store, meta(store, 'log').sealed)!;
     const parties: Parties = { ...judged, head_digest: head.digest };
     const { keyset: _, found: __, ...about } = parties;
     const { sealed, keys } = await sealSecret(fromBase64(keyset.handover!), secretInfo(about));
     const { ml_dsa_87 } = epochs.signing(epochs.active.keys.epoch);
     const signature = engine.ml_dsa_87.sign(ml_dsa_87, offerDigest(about, sealed), utf8(OFFER_CONTEXT));
+    if (this.#stop.signal.aborted) return refused('handover_not_drained', 'the daemon stops');
     const session = hex(randomBytes(16));
     const state = hashState(store);
     const chunks = exportChunks(store, source, () => state);
     this.#transfer = new Transfer({ session, parties, keys, hold, chunks, state });
     this.#listen();
+    this.#limit = setTimeout(() => {
+      void this.#inTurn(async () => this.#drop('it took longer than handover.transfer_timeout_ms'));
+    }, options().transfer_timeout_ms);
     log.info({ session, keyset_digest: about.to_keyset_digest }, 'a successor takes the state: nothing is admitted');
     return {
       ok: true,
@@ -217,18 +249,26 @@ export class Predecessor {
       if (transfer?.session !== session) return refused('handover_session_unknown');
       if (hasEnded(this.#modules.store)) return { ok: true };
       if (!(await transfer.isAccepted(boxed))) return refused('handover_not_accepted');
-      const ended = await this.#end(transfer);
-      if (!ended.ok) this.#drop(`it may not end: ${ended.code}`);
-      return ended;
+      try {
+        const ended = await this.#end(transfer);
+        if (!ended.ok) this.#drop(`it may not end: ${ended.code}`);
+        return ended;
+      } finally {
+        // The store could not be written: the successor says it again, or is silent.
+        if (this.#transfer === transfer) this.#listen();
+      }
     });
   }
 
-  async #end({ parties, state, hold }: Transfer): Promise<HandoverOutcome> {
+  async #end(transfer: Transfer): Promise<HandoverOutcome> {
     const { now, log } = this.#modules;
+    const { parties, state, hold } = transfer;
     const { keyset, found, log_id, from_keyset_digest, to_keyset_digest, head_digest } = parties;
     const assets = await state;
     clearTimeout(this.#idle);
     const outcome = await hold.commit((step): HandoverOutcome => {
+      // It may have been dropped while this step waited for its turn, and anything may have been acknowledged since.
+      if (this.#transfer !== transfer || !isWhole(step)) return refused('handover_session_unknown');
       // Orders can't come in between while the store is held; the times of what they allow go on.
       const may = mayImport(allowedSuccessors(step), found, this.#modules.elapsed());
       if (!may.ok) return refused(may.code);
@@ -242,6 +282,7 @@ export class Predecessor {
       return { ok: true };
     });
     if (!outcome.ok) return outcome;
+    clearTimeout(this.#limit);
     log.info({ to_keyset_digest }, 'this enclave has ended');
     this.#seal(hold);
     return outcome;
@@ -282,7 +323,9 @@ export class Predecessor {
   /** A transfer that is on its way has failed; an end that is not sealed yet is sealed at the next start. */
   async stop(): Promise<void> {
     this.#stop.abort();
-    if (!hasEnded(this.#modules.store)) this.#drop('the daemon stops');
+    this.#drop('the daemon stops');
+    // Whoever is in turn meets the signal, or finds that the transfer is gone.
+    await this.#turn;
     await this.#ending;
   }
 
@@ -304,9 +347,14 @@ export class Predecessor {
     while (!limit.aborted) {
       if (!(await drained(limit))) return undefined;
       const hold = store.hold();
-      // Behind every step that was taken before.
-      if (await hold.commit(isWhole)) return hold;
-      hold.release();
+      let whole = false;
+      try {
+        // Behind every step that was taken before.
+        whole = await hold.commit(isWhole);
+      } finally {
+        if (!whole) hold.release();
+      }
+      if (whole) return hold;
       await delay(RETRY_MS / 10, undefined, { signal: limit }).catch(() => {});
     }
     return undefined;
@@ -315,6 +363,7 @@ export class Predecessor {
   /** Everything goes on as it was before the successor came. */
   #drop(reason: string): void {
     clearTimeout(this.#idle);
+    clearTimeout(this.#limit);
     const transfer = this.#transfer;
     if (transfer === undefined || hasEnded(this.#modules.store)) return;
     this.#transfer = undefined;
@@ -325,7 +374,14 @@ export class Predecessor {
 
   #resume(): void {
     this.#paused = false;
+    this.#failed += 1;
     this.#modules.onResumed();
+    if (this.#failed < FAILED_MAX || this.#url === undefined) return;
+    this.#url = undefined;
+    this.#modules.log.warn(
+      { failed: this.#failed },
+      'the handover is closed: open it again once it is known why it fails',
+    );
   }
 
   #listen(): void {
@@ -335,13 +391,4 @@ export class Predecessor {
       void this.#inTurn(async () => this.#drop('the successor is silent'));
     }, this.#modules.options().idle_timeout_ms);
   }
-}
-
-/** Nothing is on its way to a signature, and a seal covers the whole log, so that what travels is one state. */
-function isWhole(reader: Reader): boolean {
-  const { size, sealed } = meta(reader, 'log');
-  const { cut, signed } = meta(reader, 'heights');
-  const [owed] = [...reader.range('outbox', { limit: 1 })];
-  const isQuiet = owed === undefined && checkpointUnderWay(reader) === undefined;
-  return size === sealed && cut === signed && isQuiet && pendingRotation(reader) === undefined;
 }

@@ -12,9 +12,10 @@ import {
 } from '../../actors/handover.ts';
 import type { Keyset } from '../../actors/keyset.ts';
 import type { Clock } from '../clock.ts';
+import { checkpointUnderWay } from '../freeze.ts';
 import { appendLog, inclusionProof, signedHead } from '../log.ts';
 import { type ActHandlers, requireOrder } from '../orders.ts';
-import { meta } from '../records.ts';
+import { meta, pendingRotation } from '../records.ts';
 import type { Reader, Transaction } from '../store.ts';
 
 /** `handovers`: by the leaf of the entry. */
@@ -74,6 +75,15 @@ export function successorActs(
 }
 
 // ---- the end of this enclave
+
+/** Nothing is on its way to a signature, and a seal covers the whole log, so that what travels is one state. */
+export function isWhole(reader: Reader): boolean {
+  const { size, sealed } = meta(reader, 'log');
+  const { cut, signed } = meta(reader, 'heights');
+  const [owed] = [...reader.range('outbox', { limit: 1 })];
+  const isQuiet = owed === undefined && checkpointUnderWay(reader) === undefined;
+  return size === sealed && cut === signed && isQuiet && pendingRotation(reader) === undefined;
+}
 
 /** Whether this enclave has ended: it seals the entry that says so, and nothing else, ever. */
 export const hasEnded = (reader: Reader): boolean => reader.get('meta', 'handover') !== undefined;
