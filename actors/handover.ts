@@ -173,6 +173,7 @@ export type PredecessorGreeting = z.output<typeof PredecessorGreeting>;
 export const SuccessorOpening = z
   .strictObject({
     nonce: Nonce.describe('Of the greeting.'),
+    successor_nonce: Nonce.describe('As in the hello that the greeting answers.'),
     keyset: Keyset.describe('Of the epoch to come; the state is encrypted to its `handover` key.'),
     attestation: Attestation.describe('Purpose 3 over the aegis/succession/v1 digest of part 2.'),
   })

@@ -65,7 +65,8 @@ export class Petitioner {
   async open(wish: OpenWish = {}): Promise<Said> {
     const { keyset: from, nonce } = this.greeting;
     this.keyset = { ...from, epoch: from.epoch + 1, handover: base64(this.#key.publicKey), ...wish.keyset };
-    const opening = { nonce: wish.nonce ?? nonce, keyset: this.keyset, attestation: await this.#attest(wish) };
+    const nonces = { nonce: wish.nonce ?? nonce, successor_nonce: this.#nonce };
+    const opening = { ...nonces, keyset: this.keyset, attestation: await this.#attest(wish) };
     const said = await post(this.url, 'handover/open', opening);
     if (said.status !== 200) return said;
     this.offer = said.body;

@@ -1,9 +1,10 @@
 // Who comes to take over (DESIGN §8): greets a successor with this enclave's own evidence over its nonce, and judges the evidence that it
-// brings over ours, the keyset that it would sign by, and whether an admin's order in force names what it measures. Greetings are few
-// and end by themselves. predecessor.ts asks, and knows whether anybody may come at all.
-import { randomBytes } from 'node:crypto';
+// brings over ours, the keyset that it would sign by, and whether an admin's order in force names what it measures. The nonce of a
+// greeting says itself to which hello it was given and when, so nothing is kept of who only greets, and nobody is crowded out by them.
+// predecessor.ts asks, and knows whether anybody may come at all.
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { keysetDigest } from '../../actors/digest.ts';
-import { fromHex, hex } from '../../actors/encoding.ts';
+import { concat, fromHex, hex, uintBytes } from '../../actors/encoding.ts';
 import {
   type Elapsed,
   mayImport,
@@ -41,15 +42,37 @@ export type HandoverOutcome<T = unknown> =
 export const refused = (code: HandoverRefusal, detail?: string) =>
   ({ ok: false, code, ...(detail !== undefined && { detail }) }) as const;
 
-/** Greetings cost a quote each, for whoever asks. */
+/** Greetings cost a quote each, for whoever asks; so many are made at once. */
 const GREETINGS_MAX = 4;
 const GREETING_MS = 60_000;
+/** Of a nonce: its time, and behind it 24 bytes of an HMAC-SHA-256 that only this process can make. */
+const TIME_BYTES = 8;
+const NONCE_BYTES = 32;
 
-interface Greeted {
-  /** Of the successor. */
-  readonly nonce: string;
-  readonly from_keyset_digest: string;
-  readonly ends_ms: number;
+export class Greetings {
+  readonly #key = randomBytes(32);
+  /** Nonces that were answered, by the time that they end at. No more than there were quotes in a minute. */
+  readonly #answered = new Map<string, number>();
+
+  /** @param hello  the successor's nonce, 0x-hex. @returns the predecessor's, 0x-hex */
+  give(hello: string, from_keyset_digest: string, now_ms: number): string {
+    const time = uintBytes(now_ms, TIME_BYTES);
+    const about = concat(time, fromHex(hello), fromHex(from_keyset_digest));
+    const mac = createHmac('sha256', this.#key).update(about).digest();
+    return hex(concat(time, mac.subarray(0, NONCE_BYTES - TIME_BYTES)));
+  }
+
+  /** Whether this nonce was given to this hello under this keyset, not long ago, and is answered for the first time. */
+  take(nonce: string, hello: string, from_keyset_digest: string, now_ms: number): boolean {
+    const bytes = Buffer.from(fromHex(nonce));
+    const age_ms = now_ms - Number(bytes.readBigUInt64BE());
+    if (age_ms < 0 || age_ms > GREETING_MS) return false;
+    if (!timingSafeEqual(bytes, fromHex(this.give(hello, from_keyset_digest, now_ms - age_ms)))) return false;
+    for (const [each, ends_ms] of this.#answered) if (ends_ms < now_ms) this.#answered.delete(each);
+    if (this.#answered.has(nonce)) return false;
+    this.#answered.set(nonce, now_ms - age_ms + GREETING_MS);
+    return true;
+  }
 }
 
 interface Modules {
@@ -64,8 +87,7 @@ interface Modules {
 
 export class Arrivals {
   readonly #modules: Modules;
-  /** By the predecessor's nonce, oldest first. */
-  readonly #greetings = new Map<string, Greeted>();
+  readonly #greetings = new Greetings();
   #greeting = 0;
 
   constructor(modules: Modules) {
@@ -80,15 +102,13 @@ export class Arrivals {
     this.#greeting += 1;
     try {
       const { keyset, digest: from_keyset_digest } = epochs.active.keyset;
-      const nonce = hex(randomBytes(32));
+      const nonce = this.#greetings.give(hello.nonce, from_keyset_digest, now());
       const nonces = { predecessor: nonce, successor: hello.nonce };
       const subject = predecessorSubject({ log_id: keyset.log_id, from_keyset_digest, nonces });
       const attestation = await attester.attest({
         ...{ purpose: 'handover', subject, keyset, nonce: fromHex(hello.nonce) },
         not_after_ms: attester.notAfter(now()),
       });
-      this.#greetings.set(nonce, { nonce: hello.nonce, from_keyset_digest, ends_ms: now() + GREETING_MS });
-      if (this.#greetings.size > GREETINGS_MAX) this.#greetings.delete([...this.#greetings.keys()][0]!);
       return { ok: true, greeting: { keyset, nonce, attestation } };
     } finally {
       this.#greeting -= 1;
@@ -98,19 +118,16 @@ export class Arrivals {
   /** @returns what is known of both but the head, which is yet to be sealed */
   async judge(opening: SuccessorOpening): Promise<HandoverOutcome<{ parties: Omit<Parties, 'head_digest'> }>> {
     const { store, judge, epochs, now, elapsed } = this.#modules;
-    const greeted = this.#greetings.get(opening.nonce);
-    this.#greetings.delete(opening.nonce);
-    if (greeted === undefined || greeted.ends_ms < now()) return refused('handover_session_unknown');
     const { keyset: own, digest } = epochs.active.keyset;
-    if (digest !== greeted.from_keyset_digest) return refused('handover_session_unknown');
-    const { keyset } = opening;
+    const { nonce, successor_nonce, keyset } = opening;
+    if (!this.#greetings.take(nonce, successor_nonce, digest, now())) return refused('handover_session_unknown');
     const wanted = { chain_id: own.chain_id, log_id: own.log_id, epoch: own.epoch + 1 } as const;
     for (const name of ['chain_id', 'log_id', 'epoch'] as const) {
       if (keyset[name] !== wanted[name]) return refused('successor_keyset_refused', `expected ${name} ${wanted[name]}`);
     }
     if (keyset.handover === null) return refused('successor_keyset_refused', 'expected a handover key');
     const digest_of = keysetDigest(keyset);
-    const nonces = { predecessor: opening.nonce, successor: greeted.nonce };
+    const nonces = { predecessor: nonce, successor: successor_nonce };
     const about = { log_id: own.log_id, from_keyset_digest: digest, to_keyset_digest: hex(digest_of), nonces };
     const judged = await judgeEnd(ofAnyEnclave(judge), opening.attestation, {
       ...{ purpose: 'handover', subject: successorSubject(about), keyset_digest: digest_of },

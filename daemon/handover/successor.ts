@@ -156,7 +156,10 @@ export class Successor {
       ...{ purpose: 'handover', subject: successorSubject(about), keyset, nonce: fromHex(nonce) },
       not_after_ms: attester.notAfter(now()),
     });
-    const offered = await this.#ask.open({ nonce, keyset, attestation: own }, DRAIN_MS);
+    const offered = await this.#ask.open(
+      { ...{ nonce, successor_nonce: own_nonce }, keyset, attestation: own },
+      DRAIN_MS,
+    );
     if (!offered.ok) return offered;
     const offer = offered.value;
     const transfer = await this.#accepts(offer, predecessor, about);
