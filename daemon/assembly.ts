@@ -216,7 +216,7 @@ export class Rooms {
       fatal,
     });
     const { wraps } = this.wrapping;
-    this.assets = new Registry({ runtime, store, wraps, now });
+    this.assets = new Registry({ runtime, store, wraps, now, onChanged: () => this.sealer.wake() });
     this.assetData = new AssetData({ runtime, store, wraps, epochs, attested: () => this.#isAttested() });
     this.names = new Names({
       ...{ store, wraps, pool, epochs, fatal },

@@ -36,17 +36,28 @@ export type AssetAnswer =
   | { readonly ok: false; readonly code: AssetRefusal }
   | Invalid;
 
+interface Modules {
+  readonly runtime: Runtime;
+  readonly store: Store;
+  readonly wraps: Wraps;
+  readonly now: () => number;
+  /** The log has an entry more. */
+  readonly onChanged: () => void;
+}
+
 export class Registry {
   readonly #runtime: Runtime;
   readonly #store: Store;
   readonly #wraps: Wraps;
   readonly #now: () => number;
+  readonly #onChanged: () => void;
 
-  constructor(modules: { runtime: Runtime; store: Store; wraps: Wraps; now: () => number }) {
-    this.#runtime = modules.runtime;
-    this.#store = modules.store;
-    this.#wraps = modules.wraps;
-    this.#now = modules.now;
+  constructor({ runtime, store, wraps, now, onChanged }: Modules) {
+    this.#runtime = runtime;
+    this.#store = store;
+    this.#wraps = wraps;
+    this.#now = now;
+    this.#onChanged = onChanged;
   }
 
   /** Durable when it resolves. @param input  from whoever: validated here */
@@ -68,11 +79,13 @@ export class Registry {
     lose_key: boolean,
   ): Promise<{ ok: true; record: AssetRecord } | { ok: false; code: AssetRefusal }> {
     const hasKey = (reader: Reader) => this.#keyEpoch(reader, asset_id) !== undefined;
-    return this.#runtime.commit((step) => {
+    const removed = await this.#runtime.commit((step) => {
       const outcome = removeAsset(step, asset_id, { now_ms: this.#now(), hasKey, lose_key });
       if (outcome.ok) this.#wraps.remove(step, DATA_KEY, asset_id);
       return outcome;
     });
+    if (removed.ok) this.#onChanged();
+    return removed;
   }
 
   protection(asset_id: string) {
@@ -106,11 +119,13 @@ export class Registry {
     this.#wraps.read(reader, DATA_KEY, asset_id)?.epoch;
 
   async #act(act: (step: Step, now_ms: number) => ReturnType<typeof registerAsset>): Promise<AssetAnswer> {
-    return this.#runtime.commit((step) => {
+    const answer = await this.#runtime.commit((step): AssetAnswer => {
       const outcome = act(step, this.#now());
       if (!outcome.ok) return outcome;
       const shown = protection(step, outcome.record.asset.asset_id, this.#keyEpoch);
       return { ok: true, protection: shown! };
     });
+    if (answer.ok) this.#onChanged();
+    return answer;
   }
 }

@@ -76,6 +76,14 @@ describe('the main path', () => {
     expect(verdict).toMatchObject({ ok: true, height: 0 });
   });
 
+  it('seals a registration that no batch follows', async () => {
+    const access_policy = { requires_pqc: true, requires_tee: true, risk_threshold: 7000 };
+    const answer = await sequencer.assets.register({ asset_id: 'file', asset_type: 'OffChainDatabase', access_policy });
+    expect(answer.ok, JSON.stringify(answer)).toBe(true);
+    const { leaf_index } = sequencer.assets.record('file')!;
+    await journaled(sequencer, 'seal_created', ({ size }) => (size as number) > leaf_index);
+  });
+
   it('gives a receipt that the keyset verifies, and the same one again', async () => {
     const envelope = await transfer(sequencer, 1, 1, 1);
     const [first, again] = [await sequencer.submitEncrypted(envelope), await sequencer.submitEncrypted(envelope)];
