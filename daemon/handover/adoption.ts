@@ -10,6 +10,7 @@ import { append, LOG_KINDS, logLeaf, rootAt } from '../../actors/tree.ts';
 import type { Config } from '../../config/schema.ts';
 import type { Pool } from '../../workers/pool.ts';
 import { openAdmins } from '../admins.ts';
+import { nextTurn } from '../checkpoints.ts';
 import { inGrace } from '../epoch.ts';
 import { openInherited, wrapInherited } from '../keys/inherited.ts';
 import { type EpochKeys, readingOf } from '../keys/keyring.ts';
@@ -34,7 +35,9 @@ interface Modules {
 export class Unfit extends Error {}
 
 const EPOCH_BYTES = 4;
+/** What is verified before others have their turn: entries of the log, batches. */
 const PAGE = 1_000;
+const BATCHES = 20;
 
 export class Adoption {
   readonly #modules: Modules;
@@ -147,8 +150,8 @@ export class Adoption {
     const counts = Object.fromEntries([...this.#counts].map(([epoch, kinds]) => [epoch, Object.fromEntries(kinds)]));
     const wraps = { counts, moved: this.#moved };
     store.adopt([{ table: 'meta', key: utf8('wraps'), value: utf8(JSON.stringify(wraps)) }], end.journal);
-    verifyLog(store, head);
-    verifyBatches(store);
+    await verifyLog(store, head);
+    await verifyBatches(store);
     await this.#verifyKeys();
     openAdmins(store, this.#modules.config.admin.keys);
     const state = await hashState(store);
@@ -182,7 +185,7 @@ function readWrap({ key, value }: Row): NamedWrap {
 }
 
 /** The entries give the root that is sealed, and the kept subtrees are theirs. */
-function verifyLog(store: Store, { seal }: SignedHead): void {
+async function verifyLog(store: Store, { seal }: SignedHead): Promise<void> {
   const { size, sealed, sealing } = meta(store, 'log');
   if (size !== seal.size || sealed !== seal.size || sealing !== null || meta(store, 'genesis').log_id !== seal.log_id) {
     throw new Unfit('the log is not that of the seal');
@@ -195,6 +198,7 @@ function verifyLog(store: Store, { seal }: SignedHead): void {
   };
   let index = 0;
   for (let start = 0; start < size; start += PAGE) {
+    await nextTurn();
     for (const [at, { kind, digest }] of store.range('log', {
       start,
       end: Math.min(size, start + PAGE),
@@ -220,11 +224,13 @@ function verifyLog(store: Store, { seal }: SignedHead): void {
 }
 
 /** Every batch is the entry of the log that it says, and follows the one before. */
-function verifyBatches(store: Store): void {
+async function verifyBatches(store: Store): Promise<void> {
   const { signed, cut, parent_digest } = meta(store, 'heights');
   if (signed !== cut) throw new Unfit('a batch is on its way');
   let parent = hex(ZERO_DIGEST);
   for (let height = 0; height < signed; height++) {
+    // A record may hold thousands of transactions.
+    if (height % BATCHES === 0) await nextTurn();
     const { header, digest, leaf_index } = batchRecord(store, height);
     const entry = leaf_index === null ? undefined : store.get('log', leaf_index);
     const found = header === null ? undefined : hex(batchDigest(header));

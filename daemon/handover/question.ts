@@ -18,6 +18,8 @@ const Taken = z.strictObject({ ok: z.literal(true) });
 /** Event logs, collateral and signatures at their limits. */
 const ANSWER_BYTES_MAX = 8 * 1_048_576;
 const RETRY_MS = 500;
+/** Within the least that `handover.idle_timeout_ms` may be. The last chunk is a few bytes. */
+const ALIVE_MS = 500;
 /** Of one answer; the offer comes once all is drained and sealed. */
 const TIMEOUT_MS = 30_000;
 
@@ -48,6 +50,19 @@ export class Questions {
 
   chunk(session: string, index: number): Promise<Said<z.output<typeof Chunk>>> {
     return this.#ask('handover/chunk', Chunk, { session, index }, Math.ceil((CHUNK_BYTES_MAX * 4) / 3) + 65_536);
+  }
+
+  /** Asks for the chunk that was taken last for as long as the work on it lasts, since a predecessor drops who is silent. */
+  async keepAlive<T>(session: string, index: number, work: Promise<T>): Promise<T> {
+    const done = new AbortController();
+    const signal = AbortSignal.any([done.signal, this.#signal]);
+    void (async () => {
+      for (let isKnown = true; isKnown && !signal.aborted; ) {
+        await delay(ALIVE_MS, undefined, { signal }).catch(() => {});
+        if (!signal.aborted) isKnown = (await this.chunk(session, index)).ok;
+      }
+    })();
+    return work.finally(() => done.abort());
   }
 
   accept(session: string, box: string): Promise<Said<z.output<typeof Taken>>> {

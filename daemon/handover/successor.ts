@@ -197,7 +197,8 @@ export class Successor {
     const adoption = new Adoption({ store, source, pool, config, keys: met.keys });
     // The next chunk is on its way while this one is written.
     let coming = this.#chunk(met, 0);
-    for (let index = 0; ; index++) {
+    let index = 0;
+    for (; ; index++) {
       const { bytes, last } = await coming;
       if (!last) {
         coming = this.#chunk(met, index + 1);
@@ -206,7 +207,7 @@ export class Successor {
       await adoption.take(bytes);
       if (last) break;
     }
-    const { transcript, ...state } = await adoption.finish(head);
+    const { transcript, ...state } = await this.#ask.keepAlive(session, index, adoption.finish(head));
     const imported: Inheritance = {
       ...{ state: 'imported', from_keyset_digest: met.from_keyset_digest },
       ...{ keyset: met.keyset, keyset_digest: met.keyset_digest, head_digest: head.digest, ...state },
@@ -260,7 +261,15 @@ export class Successor {
     }
     const met = await this.#tryToMeet();
     if (!('predecessor' in met)) return met.message;
-    return met.from_keyset_digest === imported.from_keyset_digest ? 'again' : 'another enclave answers there';
+    if (met.from_keyset_digest !== imported.from_keyset_digest) return 'another enclave answers there';
+    const { store, url } = this.#modules;
+    const { size } = meta(store, 'log');
+    const { seal } = met.offer.head;
+    // What was taken may be the only copy of what came after; an operator has to look.
+    const isOlder = seal.size < size || (seal.size === size && seal.root !== logRoot(store, size));
+    if (isOlder)
+      throw failed(url, `it was put back: it has ${seal.size} entries of the log, and the state taken ${size}`);
+    return 'again';
   }
 
   /** The predecessor has ended. @returns why this can't go on by it, where it can't. @throws {Fault} when it has ended for another */
