@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { Fault } from './fault.ts';
-import { appendEntry, EMPTY_HEAD, readJournal, verifyChain } from './journal.ts';
+import { appendEntry, EMPTY_HEAD, readJournal, verifyChain, verifyChainInTurns } from './journal.ts';
 import { Overlay, type Source } from './overlay.ts';
 import { openStore, type Store } from './store.ts';
 
@@ -54,7 +54,7 @@ it('pages forward from any kept cursor and tells what is too old or not yet ther
   expect(await store.commit((tx) => tx.journal('status', {}, 9))).toBe(10);
 });
 
-it('has a chain that shows any change, loss, swap and invention', () => {
+it('has a chain that shows any change, loss, swap and invention, at once and in turns', async () => {
   const build = () => {
     const overlay = new Overlay(nothing);
     let head = EMPTY_HEAD;
@@ -81,9 +81,12 @@ it('has a chain that shows any change, loss, swap and invention', () => {
   const whole = build();
   expect(verifyChain(whole.overlay, whole.head, 1_000)).toBe(6);
   expect(verifyChain(whole.overlay, whole.head, 2)).toBe(2);
+  const parts = [1, 2, 5, 6, 7];
+  for (const part of parts) expect(await verifyChainInTurns(whole.overlay, whole.head, part)).toBe(6);
   for (const damage of damages) {
     const { overlay, head, keys } = build();
     damage(overlay, keys);
     expect(() => verifyChain(overlay, head, 1_000)).toThrow(Fault);
+    for (const part of parts) await expect(verifyChainInTurns(overlay, head, part)).rejects.toThrow(Fault);
   }
 });

@@ -76,12 +76,39 @@ export function readJournal(store: JournalReader, { after, limit }: { after: num
  * @throws      Fault `store_corrupt` at the first entry that is missing or does not fit
  */
 export function verifyChain(source: Source, head: JournalHead, limit: number): number {
+  return verifyLinks(source, head, limit).checked;
+}
+
+/** All that is kept, in parts, with a turn of the event loop between them. @throws {Fault} as `verifyChain` */
+export async function verifyChainInTurns(source: Source, head: JournalHead, part: number): Promise<number> {
+  let checked = 0;
+  let end: string | undefined;
+  for (let expected = head; ; ) {
+    const links = verifyLinks(source, expected, part, end);
+    checked += links.checked;
+    if (links.checked < part) return checked;
+    expected = links.expected;
+    end = keyOf(expected.cursor + 1);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/**
+ * @param end  the key that the walk begins below; where left out, nothing may be above the head
+ * @returns    also what the next entry further down must be
+ */
+function verifyLinks(
+  source: Source,
+  head: JournalHead,
+  limit: number,
+  end?: string,
+): { checked: number; expected: JournalHead } {
   let expected = head;
   let checked = 0;
-  for (const [key, bytes] of source.scan('journal', { reverse: true })) {
+  for (const [key, bytes] of source.scan('journal', { reverse: true, ...(end !== undefined && { end }) })) {
     const cursor = tables.journal.key.decode(Buffer.from(key, 'latin1'));
     if (cursor !== expected.cursor) throw broken(expected.cursor);
-    if (checked === limit) return checked;
+    if (checked === limit) return { checked, expected };
     const prev = Buffer.from((JSON.parse(Buffer.from(bytes).toString()) as JournalRecord).prev, 'base64');
     if (Buffer.compare(chainHash(prev, cursor, bytes), expected.hash) !== 0) throw broken(cursor);
     expected = { cursor: cursor - 1, hash: prev };
@@ -89,7 +116,7 @@ export function verifyChain(source: Source, head: JournalHead, limit: number): n
   }
   // Nothing is kept below: either the beginning, or the pruned end.
   if (expected.cursor === 0 && Buffer.compare(expected.hash, EMPTY_HEAD.hash) !== 0) throw broken(0);
-  return checked;
+  return { checked, expected };
 }
 
 function chainHash(prev: Uint8Array, cursor: number, bytes: Uint8Array): Uint8Array {

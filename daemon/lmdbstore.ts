@@ -9,7 +9,7 @@ import { DiskRoom, ROOM_BYTES_MIN, roomFor } from './diskroom.ts';
 import type { Environment } from './environment.ts';
 import { Fault } from './fault.ts';
 import { GroupCommit } from './groupcommit.ts';
-import { EMPTY_HEAD, type JournalHead, verifyChain } from './journal.ts';
+import { EMPTY_HEAD, type JournalHead, verifyChain, verifyChainInTurns } from './journal.ts';
 import type { Lock } from './lock.ts';
 import { Overlay } from './overlay.ts';
 import {
@@ -163,7 +163,10 @@ export class LmdbStore implements Store {
       overlay.set(table, name, value);
     }
     this.#write(overlay, head === undefined ? this.#counters : { ...this.#counters, head });
-    if (head !== undefined) verifyChain(this.#environment, head, Number.POSITIVE_INFINITY);
+  }
+
+  verifyAdopted(): Promise<number> {
+    return verifyChainInTurns(this.#environment, this.#counters.head, TAIL_CHECKED);
   }
 
   state(): StoreState {

@@ -90,9 +90,11 @@ export interface Store extends Reader {
   /**
    * Takes records of another enclave's store as they are, durably. For a store that begins with them, before anything else.
    *
-   * @param head  where its journal ends, once all of it is there. @throws Fault `store_corrupt` when the entries don't lead there
+   * @param head  where its journal ends, once all of it is there; `verifyAdopted` says whether its entries lead there
    */
   adopt(rows: readonly Row[], head?: JournalHead): void;
+  /** Walks all of the journal, while others have their turns. @throws Fault `store_corrupt` */
+  verifyAdopted(): Promise<number>;
   /** From now on nobody else's steps are committed: they are rejected with Fault `store_held`. */
   hold(): Hold;
   /** Copies the store, consistent and sealed as it is, into another folder. */

@@ -150,6 +150,7 @@ export class Adoption {
     const counts = Object.fromEntries([...this.#counts].map(([epoch, kinds]) => [epoch, Object.fromEntries(kinds)]));
     const wraps = { counts, moved: this.#moved };
     store.adopt([{ table: 'meta', key: utf8('wraps'), value: utf8(JSON.stringify(wraps)) }], end.journal);
+    await store.verifyAdopted();
     await verifyLog(store, head);
     await verifyBatches(store);
     await this.#verifyKeys();
