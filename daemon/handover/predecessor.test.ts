@@ -15,7 +15,7 @@ let platforms: Platforms;
 let old: Enclave;
 beforeAll(async () => {
   platforms = new Platforms();
-  const more = { handover: { idle_timeout_ms: 1_000, transfer_timeout_ms: 3_000 } };
+  const more = { handover: { idle_timeout_ms: 2_000, transfer_timeout_ms: 8_000 } };
   old = await platforms.start('old', { more });
   await allow(old, await measurementOf(platforms, 'new'));
 });

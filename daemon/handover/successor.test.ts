@@ -1,4 +1,4 @@
-// A successor that holds more of the log than its predecessor says it has: what it took may be all that is left of the rest.
+// What a successor holds against others: a predecessor that has less of the log than was taken from it, and the clock of its own host.
 import { cpSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -55,4 +55,16 @@ it('keeps it when the predecessor was put back', async () => {
   expect(String((said as Fault).message)).toContain('put back');
   expect(existsSync(join(platforms.folder, 'new', 'store.abandoned'))).toBe(false);
   expect(existsSync(join(platforms.folder, 'new', 'store'))).toBe(true);
+});
+
+it("is judged by the time that its predecessor wrote down, not by its own host's", async () => {
+  const old = await platforms.start('old');
+  await allow(old, await measurementOf(platforms, 'new'));
+  old.sequencer.handover.open(GOES_ON);
+  const [uptime_ms, agreed_ms] = [1_000_000_000, Date.now() - 2 * 86_400_000];
+  const mark = { agreed_ms, uptime_ms, anchor: { offset_ms: agreed_ms - uptime_ms, uptime_ms } };
+  await old.sequencer.store.commit((step) => step.put('meta', 'clock', mark));
+  const { clock } = (await platforms.start('new', { of: old.url })).sequencer;
+  expect(clock.state).toMatchObject({ held: true, cause: 'start' });
+  expect(clock.uptime()).toBeGreaterThanOrEqual(uptime_ms);
 });
