@@ -16,6 +16,7 @@ import { LOG_KINDS } from '../actors/tree.ts';
 import { verifyBatch } from '../client/verify.ts';
 import type { Config } from '../config/schema.ts';
 import { enveloped, openHouse, quiet, signed } from '../test/house.ts';
+import { itLong } from '../test/long.ts';
 import { storeKey } from './keys/keyring.ts';
 import { simulatorSource } from './keys/simulator.ts';
 import { signedHead } from './log.ts';
@@ -355,49 +356,52 @@ it.each([
 const above = (least: number) => (size: number) => size > least;
 const sizes = (reader: Reader) => [...reader.range('seals', { limit: 1_000 })].map(([size]) => size);
 
-it('takes a rotation with the keys of its own root; older keys admit no more, and what an emergency took stays away', async () => {
-  await using house = await openHouse({ sequencer: { batch_interval_ms: 60_000, batch_size: 50 } });
-  const { sequencer, state_dir } = house;
-  const one = async () => {
-    await sequencer.submitEncrypted(await quantumSafe(sequencer));
-    const height = (await sequencer.createBatch())!;
-    await house.journaled('seal_created', (entry) => (entry.heights as number[]).includes(height));
-  };
-  await one();
-  const older = join(folder, 'before-rotation');
-  await sequencer.store.backup(older);
-  await one();
-  const late = await quantumSafe(sequencer);
-  await sequencer.updateThreat(['ecdsa', 'rsa', 'bls'].map(severe));
-  await house.journaled('rotation_executed', ({ to_epoch }) => to_epoch === 2);
-  await one();
-  publish(sequencer);
-  await sequencer.close();
-  cpSync(join(older, 'data.mdb'), join(state_dir, 'store', 'data.mdb'));
+itLong(
+  'takes a rotation with the keys of its own root; older keys admit no more, and what an emergency took stays away',
+  async () => {
+    await using house = await openHouse({ sequencer: { batch_interval_ms: 60_000, batch_size: 50 } });
+    const { sequencer, state_dir } = house;
+    const one = async () => {
+      await sequencer.submitEncrypted(await quantumSafe(sequencer));
+      const height = (await sequencer.createBatch())!;
+      await house.journaled('seal_created', (entry) => (entry.heights as number[]).includes(height));
+    };
+    await one();
+    const older = join(folder, 'before-rotation');
+    await sequencer.store.backup(older);
+    await one();
+    const late = await quantumSafe(sequencer);
+    await sequencer.updateThreat(['ecdsa', 'rsa', 'bls'].map(severe));
+    await house.journaled('rotation_executed', ({ to_epoch }) => to_epoch === 2);
+    await one();
+    publish(sequencer);
+    await sequencer.close();
+    cpSync(join(older, 'data.mdb'), join(state_dir, 'store', 'data.mdb'));
 
-  const store = await opened(state_dir);
-  const without = await forwardOf(store, { heads: () => [] });
-  expect(await tryForward(runtimeOf(store), without)).toMatchObject({
-    ...{ ok: false, detail: expect.stringMatching(/^the publication lacks the head that seals batch 1$/) },
-  });
-  const forward = await forwardOf(store);
-  expect(await runtimeOf(store).commit((step) => bringForward(step, forward))).toMatchObject({
-    ...{ ok: true, act: { next_height: 3 } },
-  });
-  await store.close();
-  await using again = await createSequencer({ config: sequencer.config, log: quiet, fatal });
-  expect(again.epoch.keyset.keyset).toEqual(keysets[1]);
-  expect(batches.map(({ height }) => again.batch(height))).toEqual(batches);
-  expect(await again.submitEncrypted(late)).toMatchObject({ ok: false, code: 'epoch_not_accepted' });
-  expect(again.risk.allowed).toEqual({ ecdsa: false, schemes: ['x-wing'] });
-  expect(await again.submitEncrypted(await enveloped(again))).toMatchObject({ code: 'scheme_not_accepted' });
-  expect(await again.submitEncrypted(await quantumSafe(again))).toMatchObject({ ok: true });
-  expect(await again.createBatch()).toBe(3);
-  await again.finish();
-  expect(verifyBatch(again.batch(3), { allow_simulated: true, now_ms: Date.now() })).toMatchObject({
-    ...{ ok: true, status: 'sealed', epoch: 2 },
-  });
-});
+    const store = await opened(state_dir);
+    const without = await forwardOf(store, { heads: () => [] });
+    expect(await tryForward(runtimeOf(store), without)).toMatchObject({
+      ...{ ok: false, detail: expect.stringMatching(/^the publication lacks the head that seals batch 1$/) },
+    });
+    const forward = await forwardOf(store);
+    expect(await runtimeOf(store).commit((step) => bringForward(step, forward))).toMatchObject({
+      ...{ ok: true, act: { next_height: 3 } },
+    });
+    await store.close();
+    await using again = await createSequencer({ config: sequencer.config, log: quiet, fatal });
+    expect(again.epoch.keyset.keyset).toEqual(keysets[1]);
+    expect(batches.map(({ height }) => again.batch(height))).toEqual(batches);
+    expect(await again.submitEncrypted(late)).toMatchObject({ ok: false, code: 'epoch_not_accepted' });
+    expect(again.risk.allowed).toEqual({ ecdsa: false, schemes: ['x-wing'] });
+    expect(await again.submitEncrypted(await enveloped(again))).toMatchObject({ code: 'scheme_not_accepted' });
+    expect(await again.submitEncrypted(await quantumSafe(again))).toMatchObject({ ok: true });
+    expect(await again.createBatch()).toBe(3);
+    await again.finish();
+    expect(verifyBatch(again.batch(3), { allow_simulated: true, now_ms: Date.now() })).toMatchObject({
+      ...{ ok: true, status: 'sealed', epoch: 2 },
+    });
+  },
+);
 
 const quantumSafe = (made: Sequencer) => enveloped(made, undefined, 'x-wing');
 

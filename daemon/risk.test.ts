@@ -8,6 +8,7 @@ import type { ReportedIndicatorInput } from '../actors/indicator.ts';
 import { verifyBatch } from '../client/verify.ts';
 import { makeAdmin } from '../test/admin.ts';
 import { enveloped, journaled, type Overrides, quiet, settings } from '../test/house.ts';
+import { itLong } from '../test/long.ts';
 import { SELF_CHECK_FAILED } from '../workers/job.ts';
 import { Fault } from './fault.ts';
 import { meta, pendingRotation, rotationRecord } from './records.ts';
@@ -120,7 +121,7 @@ describe('an emergency', () => {
     expect(rotations(sequencer)).toEqual([[2, 'risk', 1]]);
   });
 
-  it('brings a scheduled rotation forward instead of adding another', async () => {
+  itLong('brings a scheduled rotation forward instead of adding another', async () => {
     const sequencer = await open();
     await sequence(sequencer);
     await sequencer.updateThreat(severe('ecdsa'));

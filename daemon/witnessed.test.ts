@@ -12,6 +12,7 @@ import { verifyBatch } from '../client/verify.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
 import { enveloped, journaled, quiet } from '../test/house.ts';
+import { itLong } from '../test/long.ts';
 import { type ChildWitness, startWitness } from './demo/child.ts';
 import type { Logger } from './embedding.ts';
 import { FAULTS } from './fault.ts';
@@ -251,7 +252,7 @@ describe('a witness', { timeout: 240_000 }, () => {
     expect(made.status().attestation.witness).toMatchObject({ state: 'working', reason: null });
   });
 
-  it('that comes to a log that is there already follows it from its beginning', async () => {
+  itLong('that comes to a log that is there already follows it from its beginning', async () => {
     const before = await sequencer('', { witness: 'off' });
     for (let round = 0; round < 3; round++) await sealed(before, await cut(before));
     await before.close();
@@ -375,7 +376,7 @@ describe('what was restored from a copy', { timeout: 240_000 }, () => {
     expect(older.status().log.size).toBe(older.status().log.sealed);
   });
 
-  it('and two that run at once can not order one height twice', async () => {
+  itLong('and two that run at once can not order one height twice', async () => {
     const child = await witness();
     const before = await sequencer(child.url);
     await sealed(before, await cut(before));

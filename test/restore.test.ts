@@ -19,6 +19,7 @@ import type { ResolveRestore } from '../daemon/resolution.ts';
 import { openSimulator } from '../daemon/tee/simulator.ts';
 import { makeAdmin } from './admin.ts';
 import { PATIENCE_MS, signed, until } from './house.ts';
+import { itLong } from './long.ts';
 
 vi.setConfig({ testTimeout: PATIENCE_MS, hookTimeout: PATIENCE_MS });
 
@@ -231,7 +232,7 @@ function accepted(file: BatchFile, now_ms: number) {
   return verdict;
 }
 
-it('goes on with the witness that has seen more, also when the host has put back every file', async () => {
+itLong('goes on with the witness that has seen more, also when the host has put back every file', async () => {
   const places = { primary: at('primary'), witness: at('witness') };
   const root = (dir: string) => openSimulator(join(dir, 'simulator', 'pki'), Date.now).root.toBase64();
   for (const dir of Object.values(places)) mkdirSync(dir);

@@ -16,6 +16,7 @@ import { encryptEnvelope } from '../../client/seal.ts';
 import { verifyBatch } from '../../client/verify.ts';
 import { cutting } from '../../test/cutting.ts';
 import { enveloped, journaled, signed, until } from '../../test/house.ts';
+import { itLong } from '../../test/long.ts';
 import { Petitioner, post } from '../../test/petitioner.ts';
 import { allow, type Enclave, measurementOf, Platforms } from '../../test/succession.ts';
 import { outcomeOf } from '../batches.ts';
@@ -148,25 +149,28 @@ describe('a handover', () => {
     expect(await again.sequencer.createBatch()).toBe(3);
   });
 
-  it('is a rotation for whoever comes after the successor: epochs of two roots before are inherited once more', async () => {
-    await platforms[Symbol.asyncDispose]();
-    platforms = new Platforms(['old', 'new', 'newest']);
-    let enclave = await platforms.start('old');
-    const pending: string[] = [];
-    for (const [i, image] of ['new', 'newest'].entries()) {
-      pending.push(...(await submitted(enclave, 1)));
-      await allow(enclave, await measurementOf(platforms, image));
-      enclave.sequencer.handover.open(GOES_ON);
-      enclave = await platforms.start(image, { of: enclave.url });
-      expect(enclave.sequencer.epoch.keys.epoch).toBe(i + 2);
-    }
-    pending.push(...(await submitted(enclave, 1, 1)), ...(await submitted(enclave, 1, 2)));
-    await enclave.sequencer.createBatch();
-    await journaled(enclave.sequencer, 'seal_created', ({ heights }) => (heights as number[]).includes(0));
-    expect(statuses(enclave, pending)).toEqual(pending.map(() => 'sequenced'));
-    const found = await look(connect({ url: enclave.url }), null, judgement());
-    expect(found).toMatchObject({ ok: true, state: { handover: { epoch: 2 } } });
-  });
+  itLong(
+    'is a rotation for whoever comes after the successor: epochs of two roots before are inherited once more',
+    async () => {
+      await platforms[Symbol.asyncDispose]();
+      platforms = new Platforms(['old', 'new', 'newest']);
+      let enclave = await platforms.start('old');
+      const pending: string[] = [];
+      for (const [i, image] of ['new', 'newest'].entries()) {
+        pending.push(...(await submitted(enclave, 1)));
+        await allow(enclave, await measurementOf(platforms, image));
+        enclave.sequencer.handover.open(GOES_ON);
+        enclave = await platforms.start(image, { of: enclave.url });
+        expect(enclave.sequencer.epoch.keys.epoch).toBe(i + 2);
+      }
+      pending.push(...(await submitted(enclave, 1, 1)), ...(await submitted(enclave, 1, 2)));
+      await enclave.sequencer.createBatch();
+      await journaled(enclave.sequencer, 'seal_created', ({ heights }) => (heights as number[]).includes(0));
+      expect(statuses(enclave, pending)).toEqual(pending.map(() => 'sequenced'));
+      const found = await look(connect({ url: enclave.url }), null, judgement());
+      expect(found).toMatchObject({ ok: true, state: { handover: { epoch: 2 } } });
+    },
+  );
 });
 
 /** It signs nothing in this life or the next, says where to go on, and whoever knows of its end refuses what its keys sign. */
