@@ -136,7 +136,7 @@ export class Rotator {
   }
 
   async #look(): Promise<void> {
-    let retry_ms = LOOK_MAX_MS;
+    let wait_ms = LOOK_MAX_MS;
     while (this.#again && !this.#stopped) {
       this.#again = false;
       try {
@@ -144,16 +144,16 @@ export class Rotator {
         await this.#retire();
         await this.#compare();
         await this.#keepTime();
+        wait_ms = this.#next_ms() - this.#modules.now();
       } catch (error) {
         if (!(error instanceof Fault)) return this.#modules.fatal(error);
         this.#modules.onFault(error);
-        retry_ms = RETRY_MS;
+        wait_ms = RETRY_MS;
       }
     }
     clearTimeout(this.#timer);
     if (this.#stopped) return;
-    const wait_ms = Math.max(LOOK_MIN_MS, Math.min(retry_ms, this.#next_ms() - this.#modules.now(), LOOK_MAX_MS));
-    this.#timer = setTimeout(() => this.wake(), wait_ms).unref();
+    this.#timer = setTimeout(() => this.wake(), Math.max(LOOK_MIN_MS, Math.min(wait_ms, LOOK_MAX_MS))).unref();
   }
 
   /** When the clock alone will make something possible. */
