@@ -156,6 +156,7 @@ describe('republishing over SIGKILL', { timeout: 4 * PATIENCE_MS }, () => {
   it(`sends nothing that is not durable, in ${KILLS} lives`, async () => {
     const next = seeded(579);
     for (let life = 0; life < KILLS; life++) {
+      const before = puts().length;
       daemon = await start();
       if (life === 0) {
         const key = await keyOf(1);
@@ -166,7 +167,6 @@ describe('republishing over SIGKILL', { timeout: 4 * PATIENCE_MS }, () => {
       } else {
         for (const [n, each] of owned.entries()) if (n % KILLS === life) await update(each, `/ipfs/life-${life}`);
       }
-      const before = puts().length;
       const wanted = 1 + Math.floor(next() * (life === 0 ? NAMES - 1 : NAMES / KILLS));
       await until(() => puts().length >= before + wanted);
       await daemon.kill();
