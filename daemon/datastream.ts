@@ -81,14 +81,19 @@ export async function* encryptStream(
   header: Uint8Array,
   source: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
-  yield header;
   const reader = new Bytes(source);
-  for (let index = 0; ; index++) {
+  // What stands between two bodies goes out as one piece, so that no body is copied.
+  let between = header;
+  for (let index = 0, last = false; !last; index++) {
     const plain = await reader.take(CHUNK_BYTES);
-    const last = await reader.ended();
-    yield sealChunk(key, place(index, last, plain.length), plain);
-    if (last) return;
+    last = await reader.ended();
+    const head = place(index, last, plain.length);
+    const { body, tag } = sealChunk(key, head, plain);
+    yield Buffer.concat([between, head]);
+    yield body;
+    between = tag;
   }
+  yield between;
 }
 
 /**
@@ -132,11 +137,11 @@ function placeOf(bytes: Uint8Array): { number: bigint; last: boolean; length: nu
 }
 
 /** The whole place is the nonce: 96 bits that differ for every chunk of a stream, and the key is the stream's. */
-function sealChunk(key: KeyObject, head: Uint8Array, plain: Uint8Array): Uint8Array {
+function sealChunk(key: KeyObject, head: Uint8Array, plain: Uint8Array): { body: Uint8Array; tag: Uint8Array } {
   const cipher = createCipheriv('aes-256-gcm', key, head);
   const body = cipher.update(plain);
   cipher.final();
-  return Buffer.concat([head, body, cipher.getAuthTag()]);
+  return { body, tag: cipher.getAuthTag() };
 }
 
 function openChunk(key: KeyObject, head: Uint8Array, sealed: Uint8Array): Uint8Array | null {
