@@ -18,6 +18,7 @@ import { type Agent, startAgent } from './demo/agent.ts';
 import { makeAppKeys } from './demo/appkeys.ts';
 import { createSequencer, type Sequencer } from './sequencer.ts';
 import { openSimulator } from './tee/simulator.ts';
+import { itLong } from '../test/long.ts';
 
 let folder: string;
 let agent: Agent;
@@ -178,7 +179,7 @@ describe('two platforms', () => {
     expect(stateOf(after)).toHaveLength(1);
   }, 40_000);
 
-  it('are switched and named at run time, which outlives a restart', async () => {
+  itLong('are switched and named at run time, which outlives a restart', async () => {
     const before = await start();
     expect(await before.setRedundancy(true, 'worker-7', 'enclave-2')).toBe(true);
     const named = await sealed(before, await batch(before));
@@ -197,7 +198,7 @@ describe('two platforms', () => {
     await after.close();
     const without = await start({ redundancy: 'off' });
     expect(await without.setRedundancy(true)).toBe(false);
-  }, 40_000);
+  });
 });
 
 describe("an admin's order", () => {

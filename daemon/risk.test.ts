@@ -153,7 +153,7 @@ describe('an emergency', () => {
     }
   });
 
-  it('does nothing in a dry run but say so', async () => {
+  itLong('does nothing in a dry run but say so', async () => {
     const sequencer = await open({ dry_run: true });
     await sequencer.updateThreat(emergency());
     const ecies = await sequencer.submitEncrypted(await enveloped(sequencer, undefined, 'ecies'));

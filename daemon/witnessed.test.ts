@@ -197,7 +197,7 @@ describe('a witness', { timeout: 240_000 }, () => {
     expect(made.ready()).toMatchObject({ ready: true });
   });
 
-  it('that is slow is done without under preferred, which seals say, and takes part again', async () => {
+  itLong('that is slow is done without under preferred, which seals say, and takes part again', async () => {
     const child = await witness();
     const made = await sequencer(child.url, { witness: 'preferred', witness_timeout_ms: 300 });
     await sealed(made, await cut(made));

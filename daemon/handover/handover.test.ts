@@ -281,7 +281,7 @@ describe('a transfer', () => {
     old.sequencer.handover.open(GOES_ON);
   });
 
-  it('is that of the successor which came last', async () => {
+  itLong('is that of the successor which came last', async () => {
     const [one, two] = [await begun(), await begun()];
     expect(await one.ask(0)).toMatchObject({ body: { code: 'handover_session_unknown' } });
     await two.take();
@@ -358,7 +358,7 @@ describe('a successor', () => {
     expect(meta(next.sequencer.store, 'mempool').count).toBe(2);
   });
 
-  it('of another chain, or with other admins, takes nothing', async () => {
+  itLong('of another chain, or with other admins, takes nothing', async () => {
     const old = await platforms.start('old');
     await allow(old, await measurementOf(platforms, 'new'));
     old.sequencer.handover.open(GOES_ON);
