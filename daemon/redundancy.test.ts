@@ -13,12 +13,12 @@ import { loadConfig } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
 import { makeAdmin } from '../test/admin.ts';
 import { enveloped, journaled, quiet } from '../test/house.ts';
+import { itLong } from '../test/long.ts';
 import { createServer } from './api/server.ts';
 import { type Agent, startAgent } from './demo/agent.ts';
 import { makeAppKeys } from './demo/appkeys.ts';
 import { createSequencer, type Sequencer } from './sequencer.ts';
 import { openSimulator } from './tee/simulator.ts';
-import { itLong } from '../test/long.ts';
 
 let folder: string;
 let agent: Agent;
