@@ -81,19 +81,20 @@ export async function* encryptStream(
   header: Uint8Array,
   source: AsyncIterable<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
+  yield header;
   const reader = new Bytes(source);
   // What stands between two bodies goes out as one piece, so that no body is copied.
-  let between = header;
+  let before: Uint8Array = new Uint8Array(0);
   for (let index = 0, last = false; !last; index++) {
     const plain = await reader.take(CHUNK_BYTES);
     last = await reader.ended();
     const head = place(index, last, plain.length);
     const { body, tag } = sealChunk(key, head, plain);
-    yield Buffer.concat([between, head]);
+    yield Buffer.concat([before, head]);
     yield body;
-    between = tag;
+    before = tag;
   }
-  yield between;
+  yield before;
 }
 
 /**
