@@ -1,29 +1,46 @@
-// A secret for one enclave, sealed to an X-Wing key that a quote has shown: HPKE (RFC 9180; X-Wing, HKDF-SHA256, AES-256-GCM), as envelopes
-// are. The channels to a witness and to a successor begin with one; the other end opens it with workers/xwing.ts.
-import { randomFillSync } from 'node:crypto';
+// Two keys for one enclave, one for each direction, sealed to an X-Wing key that a quote has shown: HPKE (RFC 9180; X-Wing, HKDF-SHA256, AES-256-GCM), as envelopes
+// are. The channels to a witness and to a successor begin with them.
+import { createSecretKey, type KeyObject, randomFillSync } from 'node:crypto';
 import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core';
 import { XWing } from '@hpke/hybridkem-x-wing';
 import { concat } from '../actors/encoding.ts';
+import { openXWing, type XWingHandle } from '../workers/xwing.ts';
 import { offHeap } from './keys/secret.ts';
+
+const KEY_BYTES = 32;
+const SECRET_BYTES = 2 * KEY_BYTES;
+const EMPTY = new Uint8Array(0);
+
+type Keys = readonly [first: KeyObject, second: KeyObject];
 
 /**
  * @param x_wing  public, raw
  * @param info    what the secret is bound to
- * @param use     makes of the secret what stays; the secret itself is wiped
  */
-export async function sealSecret<T>(
-  x_wing: Uint8Array,
-  info: Uint8Array,
-  bytes: number,
-  use: (secret: Uint8Array) => T,
-): Promise<{ sealed: Uint8Array; keys: T }> {
-  const secret = randomFillSync(offHeap(bytes));
+export async function sealKeys(x_wing: Uint8Array, info: Uint8Array): Promise<{ sealed: Uint8Array; keys: Keys }> {
+  const secret = randomFillSync(offHeap(SECRET_BYTES));
   try {
     const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
     const recipientPublicKey = await suite.kem.deserializePublicKey(x_wing.slice().buffer);
     const { enc, ct } = await suite.seal({ recipientPublicKey, info: info.slice().buffer }, secret.buffer);
-    return { sealed: concat(new Uint8Array(enc), new Uint8Array(ct)), keys: use(secret) };
+    return { sealed: concat(new Uint8Array(enc), new Uint8Array(ct)), keys: keysOf(secret) };
   } finally {
     secret.fill(0);
   }
 }
+
+/** @returns null for what was sealed to another key, or bound to something else */
+export function openKeys(key: XWingHandle, sealed: Uint8Array, info: Uint8Array): Keys | null {
+  const secret = openXWing(key, sealed, info, EMPTY);
+  if (secret === null || secret.length !== SECRET_BYTES) return null;
+  try {
+    return keysOf(secret);
+  } finally {
+    secret.fill(0);
+  }
+}
+
+const keysOf = (secret: Uint8Array): Keys => [
+  createSecretKey(secret.subarray(0, KEY_BYTES)),
+  createSecretKey(secret.subarray(KEY_BYTES)),
+];

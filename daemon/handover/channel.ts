@@ -3,15 +3,11 @@
 // secret is known to two enclaves, each of which a quote over the other's nonce has shown. Chunks and the acceptance are
 // AES-256-GCM under a key for each direction; the nonce is the chunk's index, and whether it is the last is authenticated, so that
 // nothing can be left out, repeated, reordered or cut off.
-import { createCipheriv, createSecretKey, type KeyObject } from 'node:crypto';
+import { createCipheriv, type KeyObject } from 'node:crypto';
 import { concat, uintBytes, utf8 } from '../../actors/encoding.ts';
 import { openGcm, TAG_BYTES } from '../../workers/aead.ts';
-import { openXWing, type XWingHandle } from '../../workers/xwing.ts';
-import { sealSecret as sealTo } from '../hpke.ts';
-
-const KEY_BYTES = 32;
-const SECRET_BYTES = 2 * KEY_BYTES;
-const EMPTY = new Uint8Array(0);
+import type { XWingHandle } from '../../workers/xwing.ts';
+import { openKeys, sealKeys } from '../hpke.ts';
 
 /** Of each direction, by its sender. */
 export interface TransferKeys {
@@ -20,26 +16,21 @@ export interface TransferKeys {
 }
 
 /** @param x_wing  the successor's public handover key, raw */
-export const sealSecret = (x_wing: Uint8Array, info: Uint8Array): Promise<{ sealed: Uint8Array; keys: TransferKeys }> =>
-  sealTo(x_wing, info, SECRET_BYTES, keysOf);
+export async function sealSecret(
+  x_wing: Uint8Array,
+  info: Uint8Array,
+): Promise<{ sealed: Uint8Array; keys: TransferKeys }> {
+  const { sealed, keys } = await sealKeys(x_wing, info);
+  return { sealed, keys: named(keys) };
+}
 
 /** @returns null for what was sealed to another key, or for another transfer */
 export function openSecret(key: XWingHandle, sealed: Uint8Array, info: Uint8Array): TransferKeys | null {
-  const secret = openXWing(key, sealed, info, EMPTY);
-  if (secret === null || secret.length !== SECRET_BYTES) return null;
-  try {
-    return keysOf(secret);
-  } finally {
-    secret.fill(0);
-  }
+  const keys = openKeys(key, sealed, info);
+  return keys && named(keys);
 }
 
-function keysOf(secret: Uint8Array): TransferKeys {
-  return {
-    predecessor: createSecretKey(secret.subarray(0, KEY_BYTES)),
-    successor: createSecretKey(secret.subarray(KEY_BYTES)),
-  };
-}
+const named = ([predecessor, successor]: readonly [KeyObject, KeyObject]): TransferKeys => ({ predecessor, successor });
 
 /** Where a message stands. An index is used once under a key: what is asked for again is sent again as it was. */
 export interface Place {

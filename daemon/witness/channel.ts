@@ -3,17 +3,13 @@
 // the sealed bytes over the witness's nonce. So whoever knows the secret is one of two attested enclaves, and nobody learns it
 // later: the key is forgotten. Messages are AES-256-GCM under one key for each direction, their sequence is the nonce. Not TLS: its
 // certificates say nothing of enclaves, and its key exchange would have to be shown to be post-quantum; this is the envelopes' own.
-import { createCipheriv, createSecretKey, type KeyObject } from 'node:crypto';
+import { createCipheriv, type KeyObject } from 'node:crypto';
 import { channelDigest } from '../../actors/digest.ts';
 import { concat, fromBase64, fromHex, uintBytes, utf8 } from '../../actors/encoding.ts';
 import type { ChannelParts } from '../../actors/witness.ts';
 import { openGcm, TAG_BYTES } from '../../workers/aead.ts';
-import { openXWing, type XWingHandle } from '../../workers/xwing.ts';
-import { sealSecret as sealTo } from '../hpke.ts';
-
-const KEY_BYTES = 32;
-const SECRET_BYTES = 2 * KEY_BYTES;
-const EMPTY = new Uint8Array(0);
+import type { XWingHandle } from '../../workers/xwing.ts';
+import { openKeys, sealKeys } from '../hpke.ts';
 
 /** Of each direction, under the name of its sender. */
 export interface ChannelKeys {
@@ -40,26 +36,21 @@ export function channelSubject(
 }
 
 /** The sequencer's end. `info` is the subject of the witness's quote, so a secret opens in no other channel. */
-export const sealSecret = (x_wing: Uint8Array, info: Uint8Array): Promise<{ sealed: Uint8Array; keys: ChannelKeys }> =>
-  sealTo(x_wing, info, SECRET_BYTES, keysOf);
+export async function sealSecret(
+  x_wing: Uint8Array,
+  info: Uint8Array,
+): Promise<{ sealed: Uint8Array; keys: ChannelKeys }> {
+  const { sealed, keys } = await sealKeys(x_wing, info);
+  return { sealed, keys: named(keys) };
+}
 
 /** The witness's end. @returns null for what was sealed to another key, or for another channel */
 export function openSecret(key: XWingHandle, sealed: Uint8Array, info: Uint8Array): ChannelKeys | null {
-  const secret = openXWing(key, sealed, info, EMPTY);
-  if (secret === null || secret.length !== SECRET_BYTES) return null;
-  try {
-    return keysOf(secret);
-  } finally {
-    secret.fill(0);
-  }
+  const keys = openKeys(key, sealed, info);
+  return keys && named(keys);
 }
 
-function keysOf(secret: Uint8Array): ChannelKeys {
-  return {
-    primary: createSecretKey(secret.subarray(0, KEY_BYTES)),
-    witness: createSecretKey(secret.subarray(KEY_BYTES)),
-  };
-}
+const named = ([primary, witness]: readonly [KeyObject, KeyObject]): ChannelKeys => ({ primary, witness });
 
 /** A message from this side. A sequence is used once in each direction: the sender counts, the witness answers each once. */
 export function box(keys: ChannelKeys, side: Side, session: string, sequence: number, value: unknown): string {
