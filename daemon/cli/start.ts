@@ -4,6 +4,7 @@
 import { url as inspectorUrl } from 'node:inspector';
 import { loadConfig } from '../../config/load.ts';
 import { createServer } from '../api/server.ts';
+import { steadyCollector } from '../collector.ts';
 import { Fault } from '../fault.ts';
 import { FileWatch } from '../filewatch.ts';
 import { createLogger } from '../logger.ts';
@@ -38,6 +39,7 @@ export async function start(options: Options): Promise<number> {
     process.stderr.write(`${INSPECTED}\n`);
     return EXIT.refused;
   }
+  steadyCollector();
   const load = () => loadConfig({ file: options.config, check: ruleFlaws });
   const { config, sources } = load();
   const log = createLogger(config.daemon.log_level);
