@@ -4,7 +4,7 @@
 // it encrypts: all must agree, so the decoder is pure and a decoded transaction encodes to the very bytes it came from.
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { keccak_256 } from '@noble/hashes/sha3.js';
-import { hex } from './encoding.ts';
+import { concat, hex } from './encoding.ts';
 import { encodeUint, listPrefix, Reader } from './rlp.ts';
 
 export type Hex = `0x${string}`;
@@ -73,7 +73,7 @@ const STORAGE_KEY_BYTES = 32;
  * @returns    the transaction, its sender not yet recovered; or why it is refused. `detail` names a field and never
  *             quotes a value, so it may be logged
  */
-export function decodeTransaction(raw: Uint8Array): Decoded {
+export function decodeTransaction(raw: Uint8Array, { keccak }: TransactionCrypto = NOBLE): Decoded {
   const first = raw[0];
   if (first === undefined) return refuse('malformed_transaction', 'empty');
   // EIP-2718: a first byte of 0x80 and above isn't a type. Blob transactions (3) carry no blobs here, so nobody could
@@ -82,11 +82,11 @@ export function decodeTransaction(raw: Uint8Array): Decoded {
     return refuse('unsupported_type', `type ${first}: expected 0 (legacy), 1, 2 or 4`);
   }
   const type: TransactionType = first === 1 || first === 2 || first === 4 ? first : 0;
-  return type === 0 ? decodeLegacy(raw) : decodeTyped(raw, type);
+  return type === 0 ? decodeLegacy(raw, keccak) : decodeTyped(raw, type, keccak);
 }
 
 /** EIP-155: the chain id rides in v = 35 + 2 · chain_id + parity, and is signed in the place of the signature. */
-function decodeLegacy(raw: Uint8Array): Decoded {
+function decodeLegacy(raw: Uint8Array, keccak: TransactionCrypto['keccak']): Decoded {
   const list = Reader.open(raw, 'transaction');
   const start = list.at;
   const body = readBody(list, 0);
@@ -104,12 +104,12 @@ function decodeLegacy(raw: Uint8Array): Decoded {
   if (typeof signature === 'string') return refuse('bad_signature', signature);
 
   const replay = Uint8Array.of(...encodeUint(chain_id), 0x80, 0x80);
-  const signing_hash = keccak(listPrefix(end - start + replay.length), raw.subarray(start, end), replay);
+  const signing_hash = keccak(concat(listPrefix(end - start + replay.length), raw.subarray(start, end), replay));
   return { ok: true, transaction: { ...body, chain_id, signature, tx_hash: hex(keccak(raw)), signing_hash } };
 }
 
 /** EIP-2930, EIP-1559 and EIP-7702: type ‖ list, the signature its last three items. */
-function decodeTyped(raw: Uint8Array, type: 1 | 2 | 4): Decoded {
+function decodeTyped(raw: Uint8Array, type: 1 | 2 | 4, keccak: TransactionCrypto['keccak']): Decoded {
   const list = Reader.open(raw.subarray(1), 'transaction');
   const start = list.at + 1;
   const chain_id = list.uint('chain_id', 256);
@@ -124,7 +124,7 @@ function decodeTyped(raw: Uint8Array, type: 1 | 2 | 4): Decoded {
   if (typeof signature === 'string') return refuse('bad_signature', signature);
 
   // The input was canonical, so what was signed is the input's own items under the prefix of a shorter list.
-  const signing_hash = keccak(raw.subarray(0, 1), listPrefix(end - start), raw.subarray(start, end));
+  const signing_hash = keccak(concat(raw.subarray(0, 1), listPrefix(end - start), raw.subarray(start, end)));
   return { ok: true, transaction: { ...body, chain_id, signature, tx_hash: hex(keccak(raw)), signing_hash } };
 }
 
@@ -227,28 +227,30 @@ function toSignature({ r, s }: { r: bigint; s: bigint }, parity: bigint): Signat
  */
 export function recoverSender(
   transaction: Pick<Transaction, 'signature' | 'signing_hash'>,
-  recover: Recover = recoverByNoble,
+  { keccak, recover }: TransactionCrypto = NOBLE,
 ): Hex | null {
   const key = recover(transaction.signing_hash, transaction.signature);
   return key === null ? null : hex(keccak(key).subarray(12));
 }
 
-/** @returns the public key, 64 bytes x ‖ y, or null where none could have signed */
-export type Recover = (hash: Uint8Array, signature: Signature) => Uint8Array | null;
-
-function recoverByNoble(hash: Uint8Array, { r, s, y_parity }: Signature): Uint8Array | null {
-  try {
-    return new secp256k1.Signature(r, s, y_parity).recoverPublicKey(hash).toBytes(false).subarray(1);
-  } catch {
-    return null;
-  }
+/** Both must be whole: what one of them got wrong would look like a client's mistake. */
+export interface TransactionCrypto {
+  readonly keccak: (bytes: Uint8Array) => Uint8Array;
+  /** @returns the public key, 64 bytes x ‖ y, or null where none could have signed */
+  readonly recover: (hash: Uint8Array, signature: Signature) => Uint8Array | null;
 }
 
-function keccak(...parts: readonly Uint8Array[]): Uint8Array {
-  const hash = keccak_256.create();
-  for (const part of parts) hash.update(part);
-  return hash.digest();
-}
+/** Where nothing else is said, and in every verifier; the opening workers bring faster ones. */
+const NOBLE: TransactionCrypto = {
+  keccak: keccak_256,
+  recover(hash, { r, s, y_parity }) {
+    try {
+      return new secp256k1.Signature(r, s, y_parity).recoverPublicKey(hash).toBytes(false).subarray(1);
+    } catch {
+      return null;
+    }
+  },
+};
 
 function refuse(code: TransactionCode, detail: string): Decoded {
   return { ok: false, code, detail };

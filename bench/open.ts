@@ -12,7 +12,7 @@ import { decodeTransaction, recoverSender, type Transaction } from '../actors/tr
 import { encryptEnvelope } from '../client/seal.ts';
 import { eciesKey } from '../workers/ecies.ts';
 import { type OpenTask, open, type Sealed } from '../workers/open.ts';
-import { recoverKey } from '../workers/recovery.ts';
+import { NATIVE } from '../workers/recovery.ts';
 import { ENC_BYTES, type XWingHandle, xwingKey } from '../workers/xwing.ts';
 import { type Figure, median, time } from './figure.ts';
 
@@ -34,7 +34,7 @@ export async function run(): Promise<Figure[]> {
     // In turns, so that a busy machine slows both alike.
     for (let round = 0; round < ROUNDS; round++) {
       whole.push(time(() => open(task)));
-      recovery.push(time(() => transactions.map((transaction) => recoverSender(transaction, recoverKey))));
+      recovery.push(time(() => transactions.map((transaction) => recoverSender(transaction, NATIVE))));
       byNoble.push(time(() => transactions.map((transaction) => recoverSender(transaction))));
       if (scheme === 'x-wing') bare.push(time(() => task.envelopes.map((sealed) => bareOpen(handle, sealed))));
     }

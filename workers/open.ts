@@ -9,7 +9,7 @@ import type { Scheme } from '../actors/envelope.ts';
 import type { Refusal } from '../actors/refusal.ts';
 import { decodeTransaction, type Hex, recoverSender, type Transaction } from '../actors/transaction.ts';
 import { type EciesHandle, openEcies } from './ecies.ts';
-import { recoverKey } from './recovery.ts';
+import { NATIVE } from './recovery.ts';
 import { openXWing, type XWingHandle } from './xwing.ts';
 
 /** The opening keys of one epoch; null where the epoch takes no such envelopes. */
@@ -98,12 +98,12 @@ function openOne(envelope: Sealed, keys: OpeningKeys, chain_id: bigint): OpenOut
   const raw = envelope.scheme === 'ecies' ? withoutAad(plaintext, envelope.aad) : plaintext;
   if (raw === null) return refuse('aad_mismatch');
 
-  const decoded = decodeTransaction(raw);
+  const decoded = decodeTransaction(raw, NATIVE);
   if (!decoded.ok) return refuse(decoded.code);
   const { transaction } = decoded;
   if (transaction.chain_id !== chain_id) return refuse('wrong_chain');
   if (transaction.max_priority_fee_per_gas !== envelope.priority_fee) return refuse('claim_mismatch');
-  const sender = recoverSender(transaction, recoverKey);
+  const sender = recoverSender(transaction, NATIVE);
   if (sender === null) return refuse('bad_signature');
 
   const { type, tx_hash, nonce, to, value, gas_limit, data, max_fee_per_gas, max_priority_fee_per_gas } = transaction;
@@ -113,7 +113,7 @@ function openOne(envelope: Sealed, keys: OpeningKeys, chain_id: bigint): OpenOut
 }
 
 function authoritiesOf({ authorization_list }: Transaction, chain_id: bigint): Hex[] {
-  const found = authorization_list.map((each) => authorityOf(each, chain_id, recoverKey));
+  const found = authorization_list.map((each) => authorityOf(each, chain_id, NATIVE));
   return [...new Set(found.filter((each) => each !== null))];
 }
 

@@ -1,8 +1,9 @@
 import { secp256k1 } from '@noble/curves/secp256k1.js';
+import { keccak_256 } from '@noble/hashes/sha3.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { uintBytes } from '../actors/encoding.ts';
-import { recoverKey } from './recovery.ts';
+import { hex, uintBytes } from '../actors/encoding.ts';
+import { nativeKeccak, recoverKey } from './recovery.ts';
 
 const { Point } = secp256k1;
 const ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
@@ -23,6 +24,17 @@ const scalar = fc.oneof(
   fc.nat(255).map((bit) => mod(2n ** BigInt(bit)) || 1n),
 );
 const parity = fc.constantFrom(0, 1) as fc.Arbitrary<0 | 1>;
+
+describe('nativeKeccak', () => {
+  // 136 bytes are a block: the padding of one that is full, or lacks one byte, is another.
+  it('agrees with noble on every length of three blocks', () => {
+    const bytes = Uint8Array.from({ length: 3 * 136 + 1 }, (_, i) => (i * 31) % 256);
+    for (let length = 0; length <= bytes.length; length++) {
+      const message = bytes.subarray(0, length);
+      expect(hex(nativeKeccak(message)), `${length} bytes`).toBe(hex(keccak_256(message)));
+    }
+  });
+});
 
 describe('recoverKey', () => {
   it('gives the key that signed', () => {

@@ -26,6 +26,7 @@ const fails = (): never => {
 const breakages: [primitive: string, how: string, broken: Partial<Primitives>][] = [
   ['SHA-512', 'a wrong byte', { sha512: spoil(sound.sha512) }],
   ['Keccak-256', 'SHA3 padding', { keccak256: spoil(sound.keccak256) }],
+  ['Keccak-256', 'an OpenSSL without it', { nativeKeccak: fails }],
   ['HKDF-SHA-512', 'no salt', { hkdfSha512: (m, _, i, n) => sound.hkdfSha512(m, new Uint8Array(0), i, n) }],
   ['HKDF-SHA-512', 'throws', { hkdfSha512: fails }],
   ['AES-256-GCM', 'a wrong byte', { openGcm: spoil(sound.openGcm) }],
