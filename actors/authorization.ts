@@ -1,7 +1,7 @@
 // Whose code an EIP-7702 authorization changes. The chain skips authorizations that are not valid, so they name nobody here;
 // every other one is an act on the account that signed it, whoever sends the transaction. The opening workers ask.
 import { keccak_256 } from '@noble/hashes/sha3.js';
-import { concat, fromHex } from './encoding.ts';
+import { concat, fromHex } from './bytes.ts';
 import { encodeUint, listPrefix } from './rlp.ts';
 import { type Authorization, type Hex, recoverSender, type TransactionCrypto } from './transaction.ts';
 

@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { makeEnclave, makeSigned, sealBatch } from '../test/forge.ts';
-import { BatchFile, byNonce, halves, ORDER_MAX, orderRoot, refusedRoot, txRoot } from './batch.ts';
+import { BatchFile, byNonce, ORDER_MAX, orderRoot, refusedRoot, txRoot } from './batch.ts';
+import { halves } from './eip712.ts';
 import { equal, hex } from './encoding.ts';
 
 /** Opened transactions in committed order; few senders and nonces, so that they collide. */

@@ -202,8 +202,3 @@ export function byNonce<T extends { sender: string; nonce: bigint }>(opened: rea
   // Only transactions of one sender share a place.
   return placed.sort((a, b) => a.place - b.place || a.rank - b.rank).map(({ tx }) => tx);
 }
-
-/** `bytes32` halves of a digest, as EIP-712 and Solidity carry it. */
-export function halves(digest: Uint8Array): { digestHi: Uint8Array; digestLo: Uint8Array } {
-  return { digestHi: digest.slice(0, 32), digestLo: digest.slice(32) };
-}

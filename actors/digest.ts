@@ -5,7 +5,7 @@
 // digest.test.ts is a change of the protocol.
 import { sha512 as hash } from '#sha512';
 import type { Header } from './batch.ts';
-import { concat, fromHex, uintBytes, utf8 } from './encoding.ts';
+import { concat, fromHex, uintBytes, utf8 } from './bytes.ts';
 import type { Keyset } from './keyset.ts';
 import type { Head } from './seal.ts';
 

@@ -2,8 +2,7 @@
 // signing worker and the verifier both take the hash from here, so they can't disagree. It carries the batch digest of
 // digest.ts and nothing that isn't in it already.
 import { keccak_256 } from '@noble/hashes/sha3.js';
-import { halves } from './batch.ts';
-import { concat, uintBytes, utf8 } from './encoding.ts';
+import { concat, uintBytes, utf8 } from './bytes.ts';
 
 const DOMAIN_TYPE = keccak_256(utf8('EIP712Domain(string name,string version,uint256 chainId)'));
 const BATCH_TYPE = keccak_256(utf8('Batch(uint64 height,bytes32 digestHi,bytes32 digestLo)'));
@@ -24,4 +23,9 @@ export function batchHash(batch: { chain_id: string; height: number; digest: Uin
   const domain = keccak_256(concat(DOMAIN_TYPE, NAME, VERSION, uintBytes(BigInt(batch.chain_id), 32)));
   const struct = keccak_256(concat(BATCH_TYPE, uintBytes(batch.height, 32), digestHi, digestLo));
   return keccak_256(concat(new Uint8Array([0x19, 0x01]), domain, struct));
+}
+
+/** `bytes32` halves of a digest, as EIP-712 and Solidity carry it. */
+export function halves(digest: Uint8Array): { digestHi: Uint8Array; digestLo: Uint8Array } {
+  return { digestHi: digest.slice(0, 32), digestLo: digest.slice(32) };
 }

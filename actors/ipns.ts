@@ -4,7 +4,7 @@
 //
 // Promises: what `writeRecord` writes is, byte for byte, what the `ipns` package writes; what `readRecord` takes, that takes.
 import { z } from 'zod';
-import { concat, equal, utf8 } from './encoding.ts';
+import { concat, equal, utf8 } from './bytes.ts';
 
 /** CIDv1, codec libp2p-key, identity multihash over the protobuf of an Ed25519 public key: 40 bytes with the key. */
 const NAME_PREFIX = Uint8Array.of(0x01, 0x72, 0x00, 0x24, 0x08, 0x01, 0x12, 0x20);

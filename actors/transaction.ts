@@ -4,7 +4,7 @@
 // it encrypts: all must agree, so the decoder is pure and a decoded transaction encodes to the very bytes it came from.
 import { secp256k1 } from '@noble/curves/secp256k1.js';
 import { keccak_256 } from '@noble/hashes/sha3.js';
-import { concat, hex } from './encoding.ts';
+import { concat, hex } from './bytes.ts';
 import { encodeUint, listPrefix, Reader } from './rlp.ts';
 
 export type Hex = `0x${string}`;

@@ -2,8 +2,8 @@
 // keeps the hash of every complete subtree under (level, index), so an append writes few nodes and a proof reads few,
 // whatever the size; small trees are computed from their entries at once.
 
+import { concat, equal } from './bytes.ts';
 import { sha512 } from './digest.ts';
-import { concat, equal } from './encoding.ts';
 
 const LEAF = new Uint8Array([0]);
 const NODE = new Uint8Array([1]);

@@ -77,9 +77,10 @@ export interface ThreadData {
   readonly engine: EngineName;
 }
 
-/** Every thread can do every job; `collect` is for all threads at once. */
+/** Every thread can do every job; `load` brings the code of some in, `collect` is for all threads at once. */
 export type Message =
   | { [Name in JobName]: { job: Name; task: Jobs[Name]['task'] } }[JobName]
+  | { job: 'load'; task: readonly JobName[] }
   | { job: 'collect'; task: CollectTask };
 
 /** A job that could not be done; the pool turns it into a Fault. */

@@ -5,7 +5,7 @@
 // Promises: a seed is off the V8 heap, signs through OpenSSL without a KeyObject that would outlive it, and is zeroed before the
 // row ends. What leaves has been verified under the key that the name is, so a foreign key and a computing fault are both met.
 import { createPublicKey, type KeyObject, type SignPrivateKeyInput, sign, verify } from 'node:crypto';
-import { concat, utf8 } from '../actors/encoding.ts';
+import { concat, utf8 } from '../actors/bytes.ts';
 import { dataOf, type IpnsEntry, keyOfName, readRecord, signedV1, signedV2, writeRecord } from '../actors/ipns.ts';
 import { type EciesHandle, openEcies, sealEcies } from './ecies.ts';
 

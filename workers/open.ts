@@ -4,7 +4,7 @@
 // it throws and nothing is judged.
 import assert from 'node:assert';
 import { authorityOf } from '../actors/authorization.ts';
-import { equal } from '../actors/encoding.ts';
+import { equal } from '../actors/bytes.ts';
 import type { Scheme } from '../actors/envelope.ts';
 import type { Refusal } from '../actors/refusal.ts';
 import { decodeTransaction, type Hex, recoverSender, type Transaction } from '../actors/transaction.ts';

@@ -33,13 +33,16 @@ export class WorkerError extends Error {
 
 export interface Pool {
   run<Name extends JobName>(job: Name, task: Jobs[Name]['task'], signal?: AbortSignal): Promise<Jobs[Name]['result']>;
-  /** Loads every thread's code, so that the first batch doesn't wait for it. */
+  /** Starts every thread, and loads the code that a batch waits for. */
   ready(): Promise<void>;
   /** Every thread collects what it no longer uses, so that keys which were let go are wiped. */
   collect(): Promise<void>;
   /** Lets running and queued tasks end, and the threads with them. */
   close(): Promise<void>;
 }
+
+/** What every batch and every seal takes; the rest is loaded when it is first asked for. */
+const NEEDED: readonly JobName[] = ['open', 'sign', 'seal'];
 
 /** For what runs when a pool is closed; a thread that takes longer is ended all the same. */
 const CLOSE_TIMEOUT_MS = 5_000;
@@ -76,6 +79,13 @@ export function createPool(options: PoolOptions): Pool {
     examine: verifying,
   };
 
+  /** A task for each of a lane's threads. */
+  const loadAll = (pool: Piscina, jobs: readonly JobName[], signal?: AbortSignal): Promise<unknown>[] => {
+    const task = jobs.filter((job) => lanes[job] === pool);
+    const options = signal === undefined ? undefined : { signal };
+    return Array.from({ length: pool.options.maxThreads }, () => pool.run({ job: 'load', task }, options));
+  };
+
   const outstanding = new Map<Piscina, number>(all.map((pool) => [pool, 0]));
   let closed = false;
 
@@ -104,7 +114,7 @@ export function createPool(options: PoolOptions): Pool {
       }
     },
     async ready() {
-      await Promise.all(all.map((pool) => pool.run({ job: 'sign', task: [] })));
+      await Promise.all(all.flatMap((pool) => loadAll(pool, NEEDED)));
     },
     async collect() {
       const signal = AbortSignal.timeout(options.task_timeout_ms);
@@ -118,9 +128,9 @@ export function createPool(options: PoolOptions): Pool {
     },
     async close() {
       closed = true;
-      // libsecp256k1's addon aborts the process when a thread is ended while it loads it: so let each one load first.
+      // libsecp256k1's addon aborts the process when a thread is ended while it loads it: so let each one finish first.
       const signal = AbortSignal.timeout(CLOSE_TIMEOUT_MS);
-      await Promise.allSettled(all.map((pool) => pool.run({ job: 'sign', task: [] }, { signal })));
+      await Promise.allSettled(all.flatMap((pool) => loadAll(pool, [], signal)));
       await Promise.all(all.map((pool) => pool.close({ force: true })));
     },
   };

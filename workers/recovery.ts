@@ -4,7 +4,7 @@
 // so each is the other's second opinion.
 import { hash } from 'node:crypto';
 import secp256k1 from 'secp256k1';
-import { uintBytes } from '../actors/encoding.ts';
+import { uintBytes } from '../actors/bytes.ts';
 import type { TransactionCrypto } from '../actors/transaction.ts';
 
 /** SEC 1 §4.1.6. */

@@ -4,8 +4,8 @@
 import assert from 'node:assert';
 import type { KeyObject } from 'node:crypto';
 import secp256k1 from 'secp256k1';
+import { utf8 } from '../actors/bytes.ts';
 import { batchHash } from '../actors/eip712.ts';
-import { utf8 } from '../actors/encoding.ts';
 import type { Engine, Scheme } from './engine.ts';
 import {
   type CertifyTask,

@@ -4,7 +4,7 @@
 // was published before, its root is taken from there (`slhDsaKeyOf`): keys are proven to be pairs before they are published.
 import { createPrivateKey, createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
 import { slh_dsa_sha2_256s } from '@noble/post-quantum/slh-dsa.js';
-import { equal } from '../actors/encoding.ts';
+import { equal } from '../actors/bytes.ts';
 import type { DeriveTask } from './job.ts';
 
 const SEED_BYTES = 96;

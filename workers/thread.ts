@@ -1,57 +1,69 @@
-// What runs on every thread of every pool: takes a message of job.ts, answers with a value. A thread that is told to be
-// nice yields its core to the others; only Linux gives threads a niceness of their own.
+// What runs on every thread of every pool: takes a message of job.ts, answers with a value. A job's code is loaded by the
+// threads that are asked for it, so that a batch's openers don't carry the verification of quotes. A thread that is told to
+// be nice yields its core to the others; only Linux gives threads a niceness of their own.
 import { readlinkSync } from 'node:fs';
 import { setPriority } from 'node:os';
 import { workerData } from 'node:worker_threads';
 import { collectTogether } from './collect.ts';
 import { loadEngine } from './engine.ts';
-import { evidence } from './evidence.ts';
-import type { Answer, JobName, Message, ThreadData } from './job.ts';
-import { examine, extend } from './name.ts';
-import { open } from './open.ts';
-import { signBatches, signCheckpoint, signHead, tryPairs } from './sign.ts';
-import { derive } from './slhdsa.ts';
-import { rewrap, unwrap } from './wrap.ts';
+import type { Answer, JobName, Jobs, Message, ThreadData } from './job.ts';
 
 const { nice, engine: name } = workerData as ThreadData;
 beNice(nice);
 const engine = await loadEngine(name);
 
-export default function perform(message: Message): Answer<JobName> {
+type Job<Name extends JobName> = (task: Jobs[Name]['task']) => Jobs[Name]['result'];
+
+const LOAD: { readonly [Name in JobName]: () => Promise<Job<Name>> } = {
+  open: async () => (await import('./open.ts')).open,
+  sign: signing(
+    ({ signBatches }) =>
+      (task) =>
+        signBatches(engine, task),
+  ),
+  seal: signing(
+    ({ signHead }) =>
+      (task) =>
+        signHead(engine, task),
+  ),
+  certify: signing(
+    ({ signCheckpoint }) =>
+      (task) =>
+        signCheckpoint(engine, task),
+  ),
+  derive: async () => (await import('./slhdsa.ts')).derive,
+  pair: signing(
+    ({ tryPairs }) =>
+      (task) =>
+        tryPairs(engine, task),
+  ),
+  evidence: async () => (await import('./evidence.ts')).evidence,
+  rewrap: async () => (await import('./wrap.ts')).rewrap,
+  unwrap: async () => (await import('./wrap.ts')).unwrap,
+  extend: async () => (await import('./name.ts')).extend,
+  examine: async () => (await import('./name.ts')).examine,
+};
+
+export default async function perform(message: Message): Promise<Answer<JobName>> {
+  if (message.job === 'collect') return { ok: true, result: collectTogether(message.task) };
+  if (message.job === 'load') {
+    await Promise.all(message.task.map((job) => LOAD[job]()));
+    return { ok: true, result: null };
+  }
   try {
-    return { ok: true, result: dispatch(message) };
+    return { ok: true, result: await dispatch(message) };
   } catch (error) {
     return { ok: false, reason: error instanceof Error ? error.message : 'unknown' };
   }
 }
 
-function dispatch(message: Message) {
-  switch (message.job) {
-    case 'open':
-      return open(message.task);
-    case 'sign':
-      return signBatches(engine, message.task);
-    case 'seal':
-      return signHead(engine, message.task);
-    case 'certify':
-      return signCheckpoint(engine, message.task);
-    case 'derive':
-      return derive(message.task);
-    case 'pair':
-      return tryPairs(engine, message.task);
-    case 'evidence':
-      return evidence(message.task);
-    case 'rewrap':
-      return rewrap(message.task);
-    case 'unwrap':
-      return unwrap(message.task);
-    case 'extend':
-      return extend(message.task);
-    case 'examine':
-      return examine(message.task);
-    case 'collect':
-      return collectTogether(message.task);
-  }
+async function dispatch<Name extends JobName>({ job, task }: { job: Name; task: Jobs[Name]['task'] }) {
+  const perform: Job<Name> = await LOAD[job]();
+  return perform(task);
+}
+
+function signing<Of>(pick: (code: typeof import('./sign.ts')) => Of): () => Promise<Of> {
+  return async () => pick(await import('./sign.ts'));
 }
 
 function beNice(nice: number): void {

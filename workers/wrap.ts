@@ -7,7 +7,7 @@
 //   sealed to `names`     the ecies format (ecies.ts), which binds nothing: whoever opens a name's key holds it against
 //                         the name, because the key must be the key of that name
 import { createCipheriv, type KeyObject, randomFillSync } from 'node:crypto';
-import { concat, uintBytes, utf8 } from '../actors/encoding.ts';
+import { concat, uintBytes, utf8 } from '../actors/bytes.ts';
 import { openGcm, TAG_BYTES } from './aead.ts';
 import { type EciesHandle, openEcies, sealEcies } from './ecies.ts';
 

@@ -11,7 +11,7 @@ import {
   diffieHellman,
   type KeyObject,
 } from 'node:crypto';
-import { concat, utf8 } from '../actors/encoding.ts';
+import { concat, utf8 } from '../actors/bytes.ts';
 import { openGcm, TAG_BYTES } from './aead.ts';
 
 /** What a worker thread gets: structured-cloneable, and no key bytes in it. */
