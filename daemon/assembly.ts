@@ -62,6 +62,7 @@ interface Modules {
   /** See `SequencerOptions`. */
   readonly successor_of: string | undefined;
   readonly signal: AbortSignal;
+  readonly onSucceeding: (stage: string | undefined) => void;
   /** An envelope of this client's was refused. */
   readonly onRefused: (client: string) => void;
 }
@@ -173,13 +174,23 @@ export class Rooms {
 
   /** Where this enclave is to go on with a predecessor's state: it has it, and may, when this resolves. */
   async #succeed(): Promise<void> {
-    const { successor_of: url, signal } = this.#modules;
+    const { successor_of: url, signal, onSucceeding: onStage } = this.#modules;
     while (needsPredecessor(this.store, url)) {
-      const about = { url: url!, signal, runtime: this.runtime, state_dir: this.#folder, onFault: this.#onFault };
+      const about = {
+        url: url!,
+        signal,
+        runtime: this.runtime,
+        state_dir: this.#folder,
+        onFault: this.#onFault,
+        onStage,
+      };
       const became = await succeed({ ...this.#basics(), ...about });
       this.#modules = { ...this.#modules, now: this.#host };
       // The mark and the admins that came with the state judge this host's clock as well.
-      if (became === 'active') return this.#openClock();
+      if (became === 'active') {
+        onStage(undefined);
+        return this.#openClock();
+      }
       const whole = inheritance(this.store)?.state === 'imported';
       await this.#watermark?.close();
       await this.store.close();

@@ -64,6 +64,8 @@ export interface SequencerOptions {
   readonly successor_of?: string;
   /** Gives up waiting for a predecessor. */
   readonly signal?: AbortSignal;
+  /** Told, in words, what a succession waits for or does, each time that it changes; and `undefined` once it is over. */
+  readonly onSucceeding?: (stage: string | undefined) => void;
 }
 
 export interface SequencerEvents {

@@ -1,7 +1,7 @@
 /** What systemd hears, on a real datagram socket; and that nothing is said, loaded or broken where nobody listens. */
-import { describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { NO_PYTHON, Supervisor } from '../test/supervisor.ts';
-import { Notifier, openNotifier } from './notify.ts';
+import { Notifier, openNotifier, START_MS } from './notify.ts';
 
 const fail = (reason: string) => {
   throw new Error(reason);
@@ -86,6 +86,34 @@ describe('without systemd', () => {
     expect(notifier.open).toBe(false);
     notifier.ready('ready');
     expect(reasons).toEqual([expect.stringContaining(reason)]);
+  });
+});
+
+describe('a start that waits for another machine', () => {
+  afterEach(() => void vi.useRealTimers());
+
+  it('gets a start’s time anew while the loop turns, once more when the wait is over, and none for a stop', () => {
+    vi.useFakeTimers();
+    const said: string[] = [];
+    const notifier = new Notifier((message) => said.push(Buffer.from(message).toString()) > 0, 0, fail);
+    const more = `EXTEND_TIMEOUT_USEC=${START_MS}000`;
+    notifier.prolonged();
+    expect(said).toEqual([]);
+    notifier.prolong();
+    notifier.prolong();
+    expect(said.splice(0)).toEqual([more]);
+    // Each before the last has run out.
+    vi.advanceTimersByTime(START_MS / 2);
+    expect(said.splice(0).length).toBeGreaterThanOrEqual(2);
+    notifier.prolonged();
+    vi.advanceTimersByTime(START_MS);
+    expect(said.splice(0)).toEqual([more]);
+    notifier.prolong();
+    notifier.stopping('given up');
+    notifier.prolong();
+    vi.advanceTimersByTime(START_MS);
+    expect(said).toEqual([more, 'STOPPING=1\nSTATUS=given up']);
+    notifier.close();
   });
 });
 

@@ -22,6 +22,9 @@ const TRIES_MAX = 100;
 const BEATS = 3;
 /** How often the status is looked at where no watchdog sets the pace. */
 const LOOK_MS = 5_000;
+/** TimeoutStartSec= of the units: what a start may take that waits for nobody, and how long a loop may stand still in one that does. */
+export const START_MS = 300_000;
+const PROLONG_MS = START_MS / 10;
 
 /** Sends one datagram. @returns whether the receiver took it */
 export type Send = (message: Uint8Array) => boolean;
@@ -84,6 +87,7 @@ export class Notifier {
   #tries = 0;
   #retrying: NodeJS.Timeout | undefined;
   #watching: NodeJS.Timeout | undefined;
+  #prolonging: NodeJS.Timeout | undefined;
 
   constructor(send: Send | undefined, beat_ms: number, onFailed: (reason: string) => void) {
     this.#send = send;
@@ -94,6 +98,26 @@ export class Notifier {
   /** Whether anybody listens. */
   get open(): boolean {
     return this.#send !== undefined;
+  }
+
+  /**
+   * The start waits for another machine, for as long as that takes: as long as the main loop turns, TimeoutStartSec= counts anew
+   * (EXTEND_TIMEOUT_USEC), until `prolonged`.
+   */
+  prolong(): void {
+    if (this.#send === undefined || this.#isStopping || this.#prolonging !== undefined) return;
+    const turn = () => {
+      if (this.#prolonging !== undefined) this.#tell([`EXTEND_TIMEOUT_USEC=${START_MS * 1000}`]);
+    };
+    this.#prolonging = setInterval(() => setImmediate(turn), PROLONG_MS).unref();
+    turn();
+  }
+
+  /** What is left of the start has the time of any start. */
+  prolonged(): void {
+    if (this.#prolonging === undefined) return;
+    this.#endProlonging();
+    this.#tell([`EXTEND_TIMEOUT_USEC=${START_MS * 1000}`]);
   }
 
   /** The store is open, keys are derived, the API listens; or a reload is over, whatever came of it. */
@@ -109,6 +133,8 @@ export class Notifier {
   /** From here on only beats are said: a reload that was under way is over without a word. */
   stopping(status: string): void {
     this.#isStopping = true;
+    // It would count for the stop.
+    this.#endProlonging();
     this.#tell(['STOPPING=1', this.#statusLine(status)]);
   }
 
@@ -141,8 +167,14 @@ export class Notifier {
   close(): void {
     clearInterval(this.#watching);
     this.#watching = undefined;
+    this.#endProlonging();
     clearTimeout(this.#retrying);
     this.#unsent = [];
+  }
+
+  #endProlonging(): void {
+    clearInterval(this.#prolonging);
+    this.#prolonging = undefined;
   }
 
   #statusLine(status: string): string {

@@ -107,6 +107,7 @@ class Assembled implements Sequencer {
       accept_new_witness: options.accept_new_witness ?? false,
       successor_of: options.successor_of,
       signal: options.signal ?? new AbortController().signal,
+      onSucceeding: options.onSucceeding ?? (() => {}),
       onRefused: (client) => this.events.emit('refused', client),
     });
   }

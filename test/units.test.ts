@@ -5,6 +5,8 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, r
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { daemonUrl } from '../daemon/cli/argument.ts';
+import { START_MS } from '../daemon/notify.ts';
 import { needed } from './supervisor.ts';
 
 const SYSTEMD = join(import.meta.dirname, '..', 'systemd');
@@ -85,6 +87,18 @@ describe('the units', () => {
       return text.slice(text.indexOf('LimitNOFILE='));
     };
     expect(forbidden('aegisd-witness.service')).toBe(forbidden('aegisd.service'));
+  });
+
+  it('take from a drop-in what it adds to the command line, and have the time for a start that the daemon counts on', () => {
+    for (const unit of UNITS) {
+      const text = read(SYSTEMD, unit);
+      expect(text, unit).toMatch(/^Environment=AEGISD_ARGUMENTS=\nExecStart=.* \$AEGISD_ARGUMENTS$/m);
+      expect(text, unit).toContain(`\nTimeoutStartSec=${START_MS / 1000}\n`);
+    }
+    const added = /^Environment="AEGISD_ARGUMENTS=--successor-of (\S+)"$/m.exec(
+      read(SYSTEMD, 'dropins/successor.conf'),
+    );
+    expect(() => daemonUrl(added![1]!)).not.toThrow();
   });
 
   it('stop later than the daemon gives up', () => {

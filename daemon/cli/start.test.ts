@@ -1,10 +1,14 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { NO_PYTHON, Supervisor } from '../../test/supervisor.ts';
+import { START_MS } from '../notify.ts';
 
 const MAIN = new URL('../main.ts', import.meta.url).pathname;
 
@@ -13,10 +17,12 @@ let config: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'aegis-start-'));
   config = join(folder, 'own.toml');
-  const state = join(folder, 'state');
-  writeFileSync(config, `[daemon]\nstate_dir = ${JSON.stringify(state)}\n[api]\nlisten = "127.0.0.1:0"\n`);
+  writeFileSync(config, settings('state'));
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const settings = (state: string) =>
+  `[daemon]\nstate_dir = ${JSON.stringify(join(folder, state))}\n[api]\nlisten = "127.0.0.1:0"\n`;
 
 describe('aegisd start', () => {
   it('derives no key while a debugger could be attached', async () => {
@@ -43,6 +49,36 @@ describe('aegisd start', () => {
       expect(said.text).not.toContain('Debugger listening');
     } finally {
       child.kill('SIGKILL');
+    }
+  });
+});
+
+const suffix = NO_PYTHON === undefined ? '' : ` (skipped: ${NO_PYTHON})`;
+describe.skipIf(NO_PYTHON !== undefined)(`aegisd start --successor-of${suffix}`, () => {
+  it('is given time by its supervisor, says what it waits for, and is given up by a signal', async () => {
+    await using supervisor = await Supervisor.open();
+    const empty = join(folder, 'successor.toml');
+    writeFileSync(empty, settings('successor'));
+    // It answers, and hands nothing over.
+    const answering = createServer((_, response) => response.writeHead(404).end()).listen(0, '127.0.0.1');
+    await once(answering, 'listening');
+    const url = `http://127.0.0.1:${(answering.address() as AddressInfo).port}`;
+    const child = spawn(process.execPath, [MAIN, 'start', '--config', empty, '--successor-of', url], {
+      stdio: 'ignore',
+      env: { ...process.env, NOTIFY_SOCKET: supervisor.address },
+    });
+    const ended = once(child, 'exit');
+    try {
+      const { pid, lines } = await supervisor.take(([line]) => line!.startsWith('EXTEND_'));
+      expect({ pid, lines }).toEqual({ pid: child.pid, lines: [`EXTEND_TIMEOUT_USEC=${START_MS}000`] });
+      await supervisor.take(([line]) => line!.includes(`from ${url}; waiting for the predecessor: `));
+      child.kill('SIGTERM');
+      const stopping = await supervisor.take(([line]) => line === 'STOPPING=1');
+      expect(stopping.lines[1]).toContain('given up until the next start');
+      expect(await ended).toEqual([0, null]);
+    } finally {
+      child.kill('SIGKILL');
+      answering.close();
     }
   });
 });

@@ -51,13 +51,8 @@ export async function start(options: Options): Promise<number> {
   process.on('uncaughtException', fatal);
   process.on('unhandledRejection', fatal);
 
-  notifier.status(
-    options.successorOf === undefined
-      ? 'Starting: opening the store and deriving keys'
-      : `Starting: taking the log over from ${options.successorOf}; nothing is signed before it has ended`,
-  );
-  const giveUp = new AbortController();
-  void stop.then(() => giveUp.abort());
+  notifier.status('Starting: opening the store and deriving keys');
+  const taking = options.successorOf === undefined ? undefined : succession(options.successorOf, notifier, stop);
   const sequencer = await createSequencer({
     config,
     log,
@@ -65,10 +60,10 @@ export async function start(options: Options): Promise<number> {
     load: () => load().config,
     accept_missing_watermark: options.acceptMissingWatermark === true,
     accept_new_witness: options.acceptNewWitness === true,
-    ...(options.successorOf !== undefined && { successor_of: options.successorOf, signal: giveUp.signal }),
+    ...taking,
   }).catch((error: unknown) => {
     // What was taken so far is begun anew, or gone on with, at the next start.
-    if (giveUp.signal.aborted && error instanceof Fault && error.code === 'succession_failed') return undefined;
+    if (taking?.signal.aborted && error instanceof Fault && error.code === 'succession_failed') return undefined;
     throw error;
   });
   if (sequencer === undefined) {
@@ -94,6 +89,23 @@ export async function start(options: Options): Promise<number> {
     notifier.close();
   }
   return EXIT.ok;
+}
+
+/** A start that waits for another enclave: the supervisor gives it time and hears what it waits for, and a signal gives it up. */
+function succession(successor_of: string, notifier: Notifier, stop: Promise<NodeJS.Signals>) {
+  const giveUp = new AbortController();
+  let isUnderWay = false;
+  void stop.then((signal) => {
+    if (isUnderWay) notifier.stopping(`Stopping on ${signal}: the succession is given up until the next start`);
+    giveUp.abort();
+  });
+  const onSucceeding = (stage: string | undefined) => {
+    isUnderWay = stage !== undefined;
+    if (isUnderWay) notifier.prolong();
+    else notifier.prolonged();
+    notifier.status(`Starting: ${isUnderWay ? `taking the log over from ${successor_of}; ${stage}` : 'deriving keys'}`);
+  };
+  return { successor_of, signal: giveUp.signal, onSucceeding };
 }
 
 type Log = ReturnType<typeof createLogger>;

@@ -69,6 +69,7 @@ export async function succeed(
     readonly state_dir: string;
     readonly onFault: (fault: Fault) => void;
     readonly signal: AbortSignal;
+    readonly onStage: (stage: string) => void;
   },
 ): Promise<Succession> {
   const { config, source, pool } = modules;

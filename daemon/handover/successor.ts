@@ -56,6 +56,8 @@ interface Modules {
   readonly log: { info(detail: object, message: string): void; warn(detail: object, message: string): void };
   /** The start is given up. */
   readonly signal: AbortSignal;
+  /** Told what it waits for or does, in words. */
+  readonly onStage: (stage: string) => void;
 }
 
 /** `again`: what was taken is of no use; another try needs an empty store. */
@@ -119,13 +121,17 @@ export class Successor {
 
   /** Until a predecessor has opened its handover and offers its state. @throws {Fault} */
   async #meet(): Promise<Met> {
-    const { log, url, signal } = this.#modules;
+    const { log, url, signal, onStage } = this.#modules;
     let said = '';
+    onStage('looking for the predecessor');
     while (!signal.aborted) {
       const met = await this.#tryToMeet();
       if ('predecessor' in met) return met;
       if (met.code === 'handover_ended') throw failed(url, 'it has ended already, for another successor');
-      if (met.message !== said) log.info({ url, reason: met.message }, 'waiting for the predecessor');
+      if (met.message !== said) {
+        log.info({ url, reason: met.message }, 'waiting for the predecessor');
+        onStage(`waiting for the predecessor: ${met.message}`);
+      }
       said = met.message;
       await delay(LOOK_MS, undefined, { signal }).catch(() => {});
     }
@@ -191,7 +197,8 @@ export class Successor {
 
   /** @throws {Unfit | Lost | Fault} */
   async #take(met: Met): Promise<void> {
-    const { store, log, config, source, pool } = this.#modules;
+    const { store, log, config, source, pool, onStage } = this.#modules;
+    onStage('taking the state of the predecessor');
     const { session, head } = met.offer;
     store.adopt([metaRow('inheritance', { state: 'importing' } satisfies Inheritance)]);
     const adoption = new Adoption({ store, source, pool, config, keys: met.keys });
@@ -235,13 +242,17 @@ export class Successor {
    * nonce, it can end for only by that. Nobody else's word drops what may be the only state that can go on.
    */
   async #await(imported: Imported): Promise<Succession> {
-    const { signal, log, url } = this.#modules;
+    const { signal, log, url, onStage } = this.#modules;
     let said = '';
+    onStage('the state is taken; waiting for the predecessor to end');
     for (let wait_ms = SOON_MS; !signal.aborted; wait_ms = Math.min(AGAIN_MS, 2 * wait_ms)) {
       const status = await this.#ask.status();
       const outcome = status.ok ? await this.#look(status, imported) : status.message;
       if (outcome === 'active' || outcome === 'again') return outcome;
-      if (outcome !== said) log.info({ url, reason: outcome }, 'inactive: the predecessor has not ended yet');
+      if (outcome !== said) {
+        log.info({ url, reason: outcome }, 'inactive: the predecessor has not ended yet');
+        onStage(`the state is taken; waiting for the predecessor to end: ${outcome}`);
+      }
       said = outcome;
       await delay(wait_ms, undefined, { signal }).catch(() => {});
     }
