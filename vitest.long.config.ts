@@ -8,6 +8,7 @@ const isLong = (file: string) => file.endsWith('.long.test.ts') || /\/long\.ts'/
 export default defineConfig({
   test: {
     include: tests.filter(isLong),
+    globalSetup: 'test/run.ts',
     env: { AEGIS_LONG: '1' },
     testTimeout: 7_200_000,
     hookTimeout: 900_000,

@@ -118,7 +118,8 @@ describe('fetchKeyset', () => {
   });
 
   it('refuses other keys under the same quote, even when their digest is repaired', async () => {
-    const other = await openHouse();
+    // Of another genesis: those of one are founded once, with one root.
+    const other = await openHouse({ chain: { chain_id: 5n } });
     try {
       const theirs = other.sequencer.epoch.keyset;
       const swapped = judge((copy) => Object.assign(copy, { keyset: theirs.keyset, keyset_digest: theirs.digest }));

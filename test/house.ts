@@ -13,6 +13,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { createServer, type Server } from '../daemon/api/server.ts';
 import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
+import { found } from './founded.ts';
 
 export type Overrides = { [S in keyof Config]?: Partial<Config[S]> };
 
@@ -45,6 +46,7 @@ export async function openHouse(overrides: Overrides = {}): Promise<House> {
   const fatal = (error: unknown) => {
     throw error;
   };
+  await found(config);
   const sequencer = await createSequencer({ config, log: quiet, fatal });
   const server = await createServer({ sequencer, log: quiet, version: '0.0.0-test' });
   return {
