@@ -17,6 +17,7 @@ import { base64, concat, fromBase64, fromHex, hex } from '../actors/encoding.ts'
 import type { Envelope } from '../actors/envelope.ts';
 import type { Order, UnsignedOrder } from '../actors/order.ts';
 import { REFUSALS, type Refusal } from '../actors/refusal.ts';
+import type { MigrationStatus } from '../daemon/api/migration.ts';
 import { PROBLEMS, Problem, type ProblemCode } from '../daemon/api/problem.ts';
 import { createServer, type Listening } from '../daemon/api/server.ts';
 import { AssetData } from '../daemon/assetdata.ts';
@@ -84,6 +85,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await world?.house[Symbol.asyncDispose]();
   await world?.small[Symbol.asyncDispose]();
+  await (await mover)?.house[Symbol.asyncDispose]();
   rmSync(credentials, { recursive: true, force: true });
 });
 
@@ -261,9 +263,9 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
   successor_evidence_refused: () => handoverProblem('successor_evidence_refused'),
   successor_not_allowed: () => handoverProblem('successor_not_allowed'),
   successor_not_in_force: () => handoverProblem('successor_not_in_force'),
-  migration_running: () => migrating((at) => moving(at, 'start')),
+  migration_running: () => migrating(({ at }) => moving(at, 'start')),
   migration_preparing: () =>
-    migrating(async (at, sequencer) => {
+    migrating(async ({ at, sequencer, checkpoint_id }) => {
       // As it is while the signing thread has not answered.
       const { number } = sequencer.store.get('meta', 'migration') as Meta['migration'];
       const state = (value: string) =>
@@ -271,52 +273,56 @@ const PROVOKED: Record<ProblemCode, (world: World) => Promise<Answer>> = {
           tx.put('machines', `migration/${number}`, { version: 1, value, context: { number } }),
         );
       await state('preparing');
-      const answer = await moving(at, 'complete', 'checkpoint_0');
+      const answer = await moving(at, 'complete', checkpoint_id);
       await state('migrating');
       return answer;
     }),
   migration_ending: () =>
-    migrating(async (at, sequencer) => {
-      const { number } = sequencer.store.get('meta', 'migration') as Meta['migration'];
-      await sequencer.store.commit((tx) =>
-        tx.put('machines', `migration/${number}`, { version: 1, value: 'moving', context: { number } }),
-      );
-      return moving(at, 'rollback', 'checkpoint_0');
+    migrating(async ({ at, sequencer: { store }, checkpoint_id }) => {
+      const { number } = store.get('meta', 'migration') as Meta['migration'];
+      const before = store.get('machines', `migration/${number}`)!;
+      const context = { number };
+      await store.commit((tx) => tx.put('machines', `migration/${number}`, { version: 1, value: 'moving', context }));
+      const answer = await moving(at, 'rollback', checkpoint_id);
+      await store.commit((tx) => tx.put('machines', `migration/${number}`, before));
+      return answer;
     }),
   checkpoint_not_running: () =>
-    migrating(async (at) => {
-      await moving(at, 'rollback', 'checkpoint_0');
+    migrating(async ({ at, checkpoint_id }) => {
+      await moving(at, 'rollback', checkpoint_id);
       await moving(at, 'start');
-      return moving(at, 'complete', 'checkpoint_0');
+      return moving(at, 'complete', checkpoint_id);
     }),
   checkpoint_foreign: () =>
-    migrating(async (at, { store }) => {
-      const given = { ...signedCheckpoint(checkpointOf(store, 'checkpoint_0')!)!, log_id: hex(new Uint8Array(64)) };
+    migrating(async ({ at, sequencer: { store }, checkpoint_id }) => {
+      const given = { ...signedCheckpoint(checkpointOf(store, checkpoint_id)!)!, log_id: hex(new Uint8Array(64)) };
       return ask(
         { socketPath: at.socket },
         { method: 'POST', path: '/migration/complete', headers: JSON_TYPE, body: JSON.stringify(given) },
       );
     }),
   checkpoint_altered: () =>
-    migrating(async (at, { store }) => {
-      const given = { ...signedCheckpoint(checkpointOf(store, 'checkpoint_0')!)!, asset_count: 7 };
+    migrating(async ({ at, sequencer: { store }, checkpoint_id }) => {
+      const given = { ...signedCheckpoint(checkpointOf(store, checkpoint_id)!)!, asset_count: 7 };
       return ask(
         { socketPath: at.socket },
         { method: 'POST', path: '/migration/complete', headers: JSON_TYPE, body: JSON.stringify(given) },
       );
     }),
   checkpoint_running: () =>
-    migrating(async (at, { store }) => {
-      await moving(at, 'rollback', 'checkpoint_0');
+    migrating(async ({ at, sequencer: { store }, checkpoint_id }) => {
+      await moving(at, 'rollback', checkpoint_id);
       const { next } = checkpointsMeta(store);
       const before = store.get('machines', `checkpoint/${next - 1}`)!;
       await store.commit((tx) => tx.put('machines', `checkpoint/${next - 1}`, { ...before, value: 'snapshotting' }));
-      return moving(at, 'start');
+      const answer = await moving(at, 'start');
+      await store.commit((tx) => tx.put('machines', `checkpoint/${next - 1}`, before));
+      return answer;
     }),
   migration_not_running: () =>
-    migrating(async (at) => {
-      await moving(at, 'rollback', 'checkpoint_0');
-      return moving(at, 'rollback', 'checkpoint_0');
+    migrating(async ({ at, checkpoint_id }) => {
+      await moving(at, 'rollback', checkpoint_id);
+      return moving(at, 'rollback', checkpoint_id);
     }),
   checkpoint_not_found: ({ at }) => moving(at, 'complete', 'checkpoint_4711'),
   asset_has_key: async ({ at, house }) => {
@@ -485,12 +491,25 @@ const moving = ({ socket: socketPath }: Listening, act: string, checkpoint_id?: 
     },
   );
 
-/** In a daemon of its own, whose only migration runs by `checkpoint_0`. */
-async function migrating(act: (at: Listening, sequencer: House['sequencer']) => Promise<Answer>): Promise<Answer> {
-  await using house = await openHouse();
-  const at = await house.server.listen();
+interface Moved {
+  readonly at: Listening;
+  readonly sequencer: House['sequencer'];
+  readonly checkpoint_id: string;
+}
+let mover: Promise<{ house: House; at: Listening }> | undefined;
+
+/** In one daemon for all of them, with a migration that has begun; whichever runs at the end is rolled back. */
+async function migrating(act: (moved: Moved) => Promise<Answer>): Promise<Answer> {
+  mover ??= openHouse().then(async (house) => ({ house, at: await house.server.listen() }));
+  const { house, at } = await mover;
+  const { sequencer } = house;
+  const state = async () => (await ask(tcp(at), { path: '/migration/status' })).body as MigrationStatus;
   expect(await moving(at, 'start')).toMatchObject({ status: 200, body: { state: 'Migrating' } });
-  return await act(at, house.sequencer);
+  const { checkpoint_id } = await state();
+  const answer = await act({ at, sequencer, checkpoint_id: checkpoint_id! });
+  const { running, checkpoint_id: newest } = await state();
+  if (running) expect(await moving(at, 'rollback', newest!)).toMatchObject({ status: 200 });
+  return answer;
 }
 
 /** A mistake of ours: a sequencer whose status throws, behind doors of its own. */
