@@ -12,13 +12,17 @@ import { verifyBatch } from '../client/verify.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
 import { makeAdmin } from '../test/admin.ts';
-import { enveloped, journaled, quiet } from '../test/house.ts';
+import { found } from '../test/founded.ts';
+import { enveloped, journaled, quiet, settings } from '../test/house.ts';
 import { itLong } from '../test/long.ts';
 import { createServer } from './api/server.ts';
 import { type Agent, startAgent } from './demo/agent.ts';
 import { makeAppKeys } from './demo/appkeys.ts';
 import { createSequencer, type Sequencer } from './sequencer.ts';
 import { openSimulator } from './tee/simulator.ts';
+
+const admin = makeAdmin(1);
+const ADMIN = { admin: { keys: [admin.public_key] } };
 
 let folder: string;
 let agent: Agent;
@@ -28,6 +32,7 @@ let open: Sequencer[];
 beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'aegis-redundancy-'));
   open = [];
+  await found(settings(join(folder, 'state'), ADMIN));
   const second = openSimulator(join(folder, 'second'), Date.now);
   const first = openSimulator(join(folder, 'state', 'simulator', 'pki'), Date.now);
   roots = [first, second].map(({ root }) => root.toBase64());
@@ -42,10 +47,10 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true });
 });
 
-async function start(attestation: Settings['attestation'] = {}, more: Settings = {}): Promise<Sequencer> {
+async function start(attestation: Settings['attestation'] = {}): Promise<Sequencer> {
   const { config } = loadConfig({
     settings: {
-      ...more,
+      ...ADMIN,
       daemon: { state_dir: join(folder, 'state') },
       seal: { interval_ms: 0 },
       attestation: {
@@ -199,12 +204,9 @@ describe('two platforms', () => {
     const without = await start({ redundancy: 'off' });
     expect(await without.setRedundancy(true)).toBe(false);
   });
-});
 
-describe("an admin's order", () => {
-  it('turns the second platform off and on again, in the log', async () => {
-    const admin = makeAdmin(1);
-    const sequencer = await start({}, { admin: { keys: [admin.public_key] } });
+  itLong("are turned off and on again by an admin's order, in the log", async () => {
+    const sequencer = await start();
     const order = (act: Act) =>
       sequencer.orders.execute(admin.order(sequencer.epoch.log.log_id, act, { not_after_ms: Date.now() + 60_000 }));
     const off = { type: 'set_redundancy', enabled: false, worker: null, enclave: null } as const;
@@ -214,12 +216,14 @@ describe("an admin's order", () => {
     const file = await sealed(sequencer, await batch(sequencer));
     expect(file.attestation?.phala_redundancy).toMatchObject({ worker_id: 'worker-1', enclave_id: null });
     expect(judge(file)).toMatchObject({ ok: true });
-  }, 40_000);
+  });
 });
 
 describe('a platform that is dead from the start', () => {
   it('holds up no start, and /ready says why', async () => {
     await agent.die();
+    // The store's as well.
+    rmSync(join(folder, 'state', 'store'), { recursive: true });
     const sequencer = await start({ primary: 'dstack', redundancy: 'off' });
     await journaled(sequencer, 'attestation_changed', ({ state }) => state === 'failing');
     expect(sequencer.ready()).toMatchObject({

@@ -15,6 +15,7 @@ import { Fault } from '../daemon/fault.ts';
 import { keysetRecord, meta, pendingRotation, putMeta, rotationRecord } from '../daemon/records.ts';
 import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
 import { makeAdmin } from './admin.ts';
+import { found } from './founded.ts';
 import { journaled, type Overrides, PATIENCE_MS, quiet, settings, signed, until } from './house.ts';
 import { itLong, LONG } from './long.ts';
 
@@ -46,16 +47,13 @@ class Clock {
   readonly now = () => Date.now() + this.ahead_ms;
 }
 
-function start(state_dir: string, overrides: Overrides = {}, clock = new Clock()): Promise<Sequencer> {
+async function start(state_dir: string, overrides: Overrides = {}, clock = new Clock()): Promise<Sequencer> {
   const fatal = (error: unknown) => {
     throw error;
   };
-  return createSequencer({
-    config: settings(state_dir, { ...QUICK, ...overrides }),
-    log: quiet,
-    fatal,
-    now: clock.now,
-  });
+  const config = settings(state_dir, { ...QUICK, ...overrides });
+  await found(config);
+  return createSequencer({ config, log: quiet, fatal, now: clock.now });
 }
 
 const enveloped = async (keyset: Keyset): Promise<Envelope> =>
@@ -150,9 +148,9 @@ describe('a rotation', () => {
     expect(new Set(epochs)).toEqual(new Set([1, 2]));
   });
 
-  it('happens without traffic as well, at its deadline, and drops ECDSA with the setting', async () => {
+  itLong('happens without traffic as well, at its deadline, and drops ECDSA with the setting', async () => {
     const folder = newFolder();
-    await (await start(folder)).close();
+    await found(settings(folder));
     await using sequencer = await start(folder, { quantum: { hybrid_ecdsa: false } });
     expect(sequencer.keyset.secp256k1).not.toBeNull();
     await sequencer.rotate({ reason: 'manual', delay_blocks: 1_000 });
@@ -164,7 +162,7 @@ describe('a rotation', () => {
     expect(sequencer.batch(0)!.ecdsa_sig).toBeNull();
   });
 
-  it('comes when the platform has other measurements than at the start before, and once', async () => {
+  itLong('comes when the platform has other measurements than at the start before, and once', async () => {
     const folder = newFolder();
     const before = await start(folder);
     await until(() => before.store.get('meta', 'measurements') !== undefined);
@@ -221,7 +219,7 @@ describe('an epoch in grace', () => {
     expect(again.epoch.keys.epoch).toBe(2);
   });
 
-  it('is retired by an order before its time, but not before what was acknowledged is opened', async () => {
+  itLong('is retired by an order before its time, but not before what was acknowledged is opened', async () => {
     const admin = makeAdmin(1);
     await using sequencer = await start(newFolder(), {
       sequencer: { batch_interval_ms: 60_000, batch_size: 50 },
