@@ -12,6 +12,9 @@ import { encryptEnvelope } from '../client/seal.ts';
 import { connect } from '../daemon/cli/connection.ts';
 import { signTransactions } from '../daemon/demo/wallet.ts';
 import type { Status } from '../daemon/status.ts';
+import { found } from './founded.ts';
+import { settings } from './house.ts';
+import { itLong, LONG } from './long.ts';
 import { NO_PYTHON, Supervisor } from './supervisor.ts';
 
 const MAIN = join(import.meta.dirname, '..', 'daemon', 'main.ts');
@@ -22,8 +25,9 @@ vi.setConfig({ testTimeout: 300_000 });
 let folder: string;
 let file: string;
 const running: Daemon[] = [];
-beforeEach(() => {
+beforeEach(async () => {
   folder = mkdtempSync(join(tmpdir(), 'aegis-signals-'));
+  await found(settings(join(folder, 'state')));
   file = join(folder, 'etc', 'sequencer.toml');
   mkdirSync(join(folder, 'etc'));
   replace('');
@@ -234,7 +238,7 @@ describe('a reload of the process', () => {
     await holds(daemon, acknowledged);
   });
 
-  it('turns the log down, and its own word of that is the first that is missing', async () => {
+  itLong('turns the log down, and its own word of that is the first that is missing', async () => {
     const daemon = new Daemon();
     const before = await statusOf(daemon);
     replace('', 'log_level = "error"');
@@ -279,7 +283,7 @@ describe('signals', () => {
     await holds(new Daemon(), acknowledged);
   });
 
-  it('SIGINT twice under load ends at once, and the next start has all that was acknowledged', async () => {
+  itLong('SIGINT twice under load ends at once, and the next start has all that was acknowledged', async () => {
     const daemon = new Daemon();
     await daemon.announced;
     const loading = load(daemon, 200);
@@ -293,7 +297,7 @@ describe('signals', () => {
     await holds(new Daemon(), await loading);
   });
 
-  const stops = ['SIGTERM', 'SIGINT'] as const;
+  const stops = LONG ? (['SIGTERM', 'SIGINT'] as const) : (['SIGTERM'] as const);
   it.runIf(process.platform === 'linux').each(stops)('%s during start-up is an end in good order', async (signal) => {
     const daemon = new Daemon();
     // Node itself takes SIGTERM and SIGINT; SIGUSR2 is taken right after ours of both, before anything is opened.
