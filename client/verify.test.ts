@@ -26,6 +26,7 @@ import {
   sealBatch,
   signBatch,
 } from '../test/forge.ts';
+import { LONG } from '../test/long.ts';
 import { VerificationPolicy, type VerificationPolicyInput } from './policy.ts';
 import { CHECKS, FAILURE_CODES, SEALED_STATEMENT, SIGNED_STATEMENT, SIMULATED_NOTE } from './verdict.ts';
 import { type Verdict, type VerifyOptions, verifyBatch } from './verify.ts';
@@ -117,10 +118,14 @@ const UNSIGNED = [
 ];
 const CODES = new Set<string>([...FAILURE_CODES, ...EVIDENCE_CODES]);
 
-/** What got through, by leaf. Every refusal has a code of the table and a field. */
-function unnoticed(document: BatchFile, prepare: (copy: BatchFile) => BatchFile | null): Map<string, string[]> {
+/** What got through, by leaf. Every refusal has a code of the table and a field. @param step  of so many alterations one is tried */
+function unnoticed(
+  document: BatchFile,
+  prepare: (copy: BatchFile) => BatchFile | null,
+  step = 1,
+): Map<string, string[]> {
   const through = new Map<string, string[]>();
-  for (const alteration of alterations(document)) {
+  for (const alteration of alterations(document).filter((_, i) => i % step === 0)) {
     const copy = prepare(altered(document, alteration));
     if (copy === null) continue;
     const verdict = verifyBatch(copy, { allow_simulated: true, now_ms: NOW_MS });
@@ -145,10 +150,11 @@ describe('one altered value', () => {
   });
 
   it('is refused with all unkeyed hashes repaired, too', () => {
-    const through = unnoticed(sealed, (copy) => {
+    const whole = (copy: BatchFile) => {
       const repaired = repairAll(copy);
       return isDeepStrictEqual(repaired, sealed) ? null : repaired;
-    });
+    };
+    const through = unnoticed(sealed, whole, LONG ? 1 : 5);
     expect([...through.keys()].filter((leaf) => !UNSIGNED.includes(leaf))).toEqual([]);
   });
 });

@@ -1,5 +1,5 @@
 import { createPublicKey, verify } from 'node:crypto';
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -8,6 +8,7 @@ import { fromBase64 } from '../actors/encoding.ts';
 import type { Envelope } from '../actors/envelope.ts';
 import { DEFAULT_POLICY } from '../client/policy.ts';
 import { verifyBatch } from '../client/verify.ts';
+import { found } from '../test/founded.ts';
 import { enveloped, forged, journaled, type Overrides, quiet, settings, signed, until } from '../test/house.ts';
 import { outcomeOf } from './batches.ts';
 import { envelopeRecord } from './records.ts';
@@ -22,6 +23,13 @@ const newFolder = () => {
 afterAll(() => {
   for (const folder of folders) rmSync(folder, { recursive: true, force: true });
 });
+
+/** Of a daemon that was here before. */
+async function foundedFolder(): Promise<string> {
+  const folder = newFolder();
+  await found(settings(folder));
+  return folder;
+}
 
 function start(
   state_dir: string,
@@ -147,7 +155,7 @@ describe('the main path', () => {
 describe('places', () => {
   it('that refusals left free go to the next in the queue, within the tries of the batch', async () => {
     const limits = { max_transactions_per_batch: 3, open_max: 5, batch_interval_ms: 60_000, batch_size: 50 };
-    const sequencer = await start(newFolder(), { ...BY_HAND, sequencer: limits });
+    const sequencer = await start(await foundedFolder(), { ...BY_HAND, sequencer: limits });
     const envelopes: Envelope[] = [];
     for (let n = 0; n < 8; n++) {
       const envelope = await transfer(sequencer, n, 0, 100 - n);
@@ -170,7 +178,7 @@ describe('places', () => {
 describe('limits', () => {
   let sequencer: Sequencer;
   beforeAll(async () => {
-    sequencer = await start(newFolder(), { ...BY_HAND, mempool: { capacity: 3 } });
+    sequencer = await start(await foundedFolder(), { ...BY_HAND, mempool: { capacity: 3 } });
   });
   afterAll(() => sequencer.close());
 
@@ -202,17 +210,8 @@ describe('limits', () => {
 });
 
 describe('a restart', () => {
-  const used = newFolder();
-  beforeAll(async () => (await start(used, BY_HAND)).close());
-  /** A folder that a daemon has used. */
-  const usedFolder = () => {
-    const folder = newFolder();
-    cpSync(used, folder, { recursive: true });
-    return folder;
-  };
-
   it('goes on with the same log, keys, queue and heights', async () => {
-    const folder = newFolder();
+    const folder = await foundedFolder();
     const before = await start(folder, BY_HAND);
     await admit(before, [await transfer(before, 0, 0, 1)]);
     await before.createBatch();
@@ -236,7 +235,7 @@ describe('a restart', () => {
   });
 
   it('refuses another chain and another root', async () => {
-    const folder = usedFolder();
+    const folder = await foundedFolder();
     await expect(start(folder, { chain: { chain_id: 1n } })).rejects.toMatchObject({ code: 'store_foreign' });
     writeFileSync(join(folder, 'simulator', 'root.key'), new Uint8Array(32).fill(1));
     await expect(start(folder)).rejects.toMatchObject({ code: 'store_wrong_key' });
@@ -245,7 +244,7 @@ describe('a restart', () => {
   });
 
   it('refuses to sign without its watermark, unless the operator vouches for the store', async () => {
-    const folder = usedFolder();
+    const folder = await foundedFolder();
     rmSync(join(folder, 'store', 'watermark'));
     const refused = { code: 'watermark_missing', message: expect.stringContaining('--accept-missing-watermark') };
     await expect(start(folder, BY_HAND)).rejects.toMatchObject(refused);

@@ -19,11 +19,12 @@ import { nameRecord, namesAgree } from '../daemon/names/record.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from '../daemon/schema.ts';
 import { openStore } from '../daemon/store.ts';
 import { PATIENCE_MS, settings, until } from './house.ts';
+import { LONG } from './long.ts';
 import { ownerOf } from './named.ts';
 import { seeded } from './seed.ts';
 
 const NAMES = 24;
-const KILLS = 4;
+const KILLS = LONG ? 4 : 2;
 const HOUR_MS = 3_600_000;
 const WORKER_TOKEN = 'w'.repeat(64);
 const JSON_TYPE = { 'content-type': 'application/json' };
