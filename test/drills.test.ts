@@ -14,6 +14,7 @@ import { openSimulator } from '../daemon/tee/simulator.ts';
 import { idleClients } from './crowd.ts';
 import { Drilled } from './drilled.ts';
 import { enveloped, journaled, quiet, settings, until } from './house.ts';
+import { LONG } from './long.ts';
 import { needed } from './supervisor.ts';
 
 const MIB = 1024 * 1024;
@@ -161,7 +162,8 @@ const NO_FAKETIME = linux ? needed('faketime', ['--version']) : 'only on Linux';
 describe.skipIf(NO_FAKETIME !== undefined)(
   `a clock that is set${NO_FAKETIME === undefined ? '' : ` (skipped: ${NO_FAKETIME})`}`,
   () => {
-    it.each(['+1d', '-1d'])('by %s under the process is held and said, while envelopes come in', async (step) => {
+    const steps = LONG ? ['+1d', '-1d'] : ['-1d'];
+    it.each(steps)('by %s under the process is held and said, while envelopes come in', async (step) => {
       const clock = join(folder, `clock${step}`);
       writeFileSync(clock, '+0\n');
       const preload = execFileSync('faketime', ['-f', '+0', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
