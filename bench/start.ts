@@ -1,18 +1,16 @@
 // How long a start takes with 100,000 envelopes pending, and what it holds in memory: a store is filled in a process that
 // dies without closing it, as after a crash, and opened in a fresh one. Floor: the same start on an empty store.
 import { spawnSync } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { base64 } from '../actors/encoding.ts';
 import { loadConfig } from '../config/load.ts';
 import { createSequencer } from '../daemon/sequencer.ts';
 import type { Figure } from './figure.ts';
+import { admitPending, holding } from './pending.ts';
 
 const PENDING = 100_000;
-const CHUNK = 500;
 
 export async function run(): Promise<Figure[]> {
   const folder = mkdtempSync(join(tmpdir(), 'aegis-bench-'));
@@ -64,27 +62,10 @@ function child(state_dir: string, act: 'open' | 'fill'): Said {
 /** The other process: starts, fills where asked, and dies without a farewell. */
 async function other(act: string, state_dir: string): Promise<void> {
   const { config } = loadConfig({ environment: { STATE_DIRECTORY: state_dir } });
-  const sequencer = { ...config.sequencer, batch_interval_ms: 60_000, batch_size: PENDING * 2 };
   const start = performance.now();
-  const running = await createSequencer({
-    config: {
-      ...config,
-      daemon: { ...config.daemon, log_level: 'fatal' },
-      sequencer,
-      mempool: { ...config.mempool, capacity: PENDING },
-    },
-  });
+  const running = await createSequencer({ config: holding(config, PENDING) });
   const started_ms = performance.now() - start;
-  for (let i = 0; act === 'fill' && i < PENDING; i += CHUNK) {
-    const envelopes = Array.from({ length: CHUNK }, (_, n) => ({
-      scheme: 'x-wing' as const,
-      epoch: 1,
-      encrypted_data: base64(randomBytes(1_290)),
-      priority_fee: `${n + 1}000000000`,
-    }));
-    const admissions = await Promise.all(envelopes.map((envelope) => running.submitEncrypted(envelope)));
-    if (admissions.some(({ ok }) => !ok)) throw new Error('an envelope was not admitted');
-  }
+  if (act === 'fill') await admitPending(running, PENDING);
   process.stdout.write(`${JSON.stringify({ started_ms, rss_mib: process.memoryUsage.rss() / 2 ** 20 })}\n`);
   process.kill(process.pid, 'SIGKILL');
 }
