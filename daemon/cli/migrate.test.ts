@@ -100,6 +100,11 @@ it('copies the store where it is told to, and puts nothing back while a daemon r
   expect(await aegisd('backup', '--out', out)).toMatchObject({
     ...{ code: 2, out: '', err: `${out}: it is there already, and a backup never overwrites\n` },
   });
+  // Nothing is copied that would have no place.
+  const nowhere = file('nowhere');
+  expect(await aegisd('backup', '--out', join(nowhere, 'copy'))).toMatchObject({
+    ...{ code: 2, out: '', err: `${join(nowhere, 'copy')}: expected that ${nowhere} is there\n` },
+  });
   expect((await aegisd('restore', '--from', out)).err).toMatch(/^The store at .+ is in use by process \d+/);
   const seal = file('seal.json', '{}');
   expect(await aegisd('restore', '--from', out, '--seal', seal)).toMatchObject({ code: 2, out: '' });

@@ -1,6 +1,8 @@
 // `aegisd send` when the keys rotate between its two requests: it follows once, and believes no keyset that it has not verified.
+import { writeFileSync } from 'node:fs';
 import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { type House, openHouse } from '../../test/house.ts';
 import { EXIT } from './program.ts';
@@ -53,6 +55,19 @@ const compromise = async () => {
 const sample = (url: string) => send(undefined, { url, sample: true, scheme: 'ecies', timeout: 60, json: true });
 
 describe('aegisd send', () => {
+  it('says how to get the batch from the daemon that sealed it', async () => {
+    const config = join(house.state_dir, 'own.toml');
+    writeFileSync(config, `[daemon]\nstate_dir = ${JSON.stringify(house.state_dir)}\n`);
+    // The first that this daemon admits.
+    void house.journaled('tx_submitted').then(() => house.sequencer.createBatch());
+    const { code, text } = await printed(() =>
+      send(undefined, { config, sample: true, scheme: 'x-wing', timeout: 60, wait: true }),
+    );
+    expect(code).toBe(EXIT.ok);
+    const socket = join(house.state_dir, 'aegisd.sock');
+    expect(text).toContain(`curl -s --unix-socket ${socket} http://localhost/batches/`);
+  });
+
   it('encrypts anew to the keyset that has come meanwhile', async () => {
     using way = await between((nth) => (nth === 1 ? compromise() : Promise.resolve()));
     const { code, text } = await printed(() => sample(way.url));

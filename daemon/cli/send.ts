@@ -54,8 +54,9 @@ export async function send(transaction: string | undefined, options: Options): P
       return EXIT.refused;
     }
     say(`sealed    transaction ${final.tx_hash} is number ${final.index} of batch ${final.height}`);
+    const judge = options.policy === undefined ? '--allow-simulated' : `--policy ${options.policy}`;
     say(
-      `next      curl -s ${options.url ?? 'http://127.0.0.1:5050'}/batches/${final.height} > batch.json && npx aegisd verify --allow-simulated batch.json`,
+      `next      curl -s ${addressed(connection, options)}/batches/${final.height} > batch.json && npx aegisd verify ${judge} batch.json`,
     );
     return EXIT.ok;
   } catch (error) {
@@ -67,6 +68,11 @@ export async function send(transaction: string | undefined, options: Options): P
     process.stderr.write(`${connection.where}: ${error.message}\n`);
     return EXIT.refused;
   }
+}
+
+/** For curl. Settings of one's own may have another address, or one that is not known before it is taken. */
+function addressed({ where }: Connection, { url, config }: Options): string {
+  return url ?? (config === undefined ? 'http://127.0.0.1:5050' : `--unix-socket ${where} http://localhost`);
 }
 
 /** Keys may rotate between two requests: then it goes on with the keyset that is active now, once. @throws {RequestError} */
