@@ -89,6 +89,11 @@ describe('runbooks', () => {
     expect([...listed!.matchAll(/`(\w+)`/g)].map(([, reason]) => reason)).toEqual(READY_REASONS);
   });
 
+  it('say of each reason of /ready where to go on', () => {
+    const [, notReady] = /^### AegisNotReady\n([\s\S]*?)^### /m.exec(runbooks)!;
+    for (const reason of READY_REASONS) expect(notReady).toContain(`\`${reason}\``);
+  });
+
   it('say something, of settings that exist', () => {
     const sections = new Set(CONFIG_KEYS.map((key) => key.split('.')[0]));
     for (const [section, body] of runbooks
