@@ -9,7 +9,7 @@ import { verifyBatch } from '../client/verify.ts';
 import { makeAdmin } from '../test/admin.ts';
 import { found } from '../test/founded.ts';
 import { enveloped, journaled, type Overrides, quiet, settings } from '../test/house.ts';
-import { itLong, LONG } from '../test/long.ts';
+import { itLong } from '../test/long.ts';
 import { SELF_CHECK_FAILED } from '../workers/job.ts';
 import { Fault } from './fault.ts';
 import { meta, pendingRotation, rotationRecord } from './records.ts';
@@ -133,12 +133,12 @@ describe('an emergency', () => {
     expect(rotations(sequencer)).toEqual([[2, 'risk', 1]]);
   });
 
-  it('that was decided before a crash rotates exactly once after it', async () => {
+  itLong('that was decided before a crash rotates exactly once after it', async () => {
     const first = await open();
     await sequence(first);
     await first.updateThreat(emergency());
     await first.close(0);
-    for (let starts = 0; starts < (LONG ? 2 : 1); starts++) {
+    for (let starts = 0; starts < 2; starts++) {
       const again = await open();
       if (rotations(again)[0]?.[2] == null)
         await journaled(again, 'rotation_executed', ({ reason }) => reason === 'risk');

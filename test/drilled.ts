@@ -12,6 +12,8 @@ import type { Keyset } from '../actors/keyset.ts';
 import { encryptEnvelope } from '../client/seal.ts';
 import { signTransactions } from '../daemon/demo/wallet.ts';
 import type { Ready } from '../daemon/status.ts';
+import { found } from './founded.ts';
+import { settings } from './house.ts';
 
 const MAIN = join(import.meta.dirname, '..', 'daemon', 'main.ts');
 
@@ -49,6 +51,7 @@ export class Drilled implements AsyncDisposable {
 
   static async start({ state_dir, toml = '', node = [], environment = {} }: DrillOptions): Promise<Drilled> {
     mkdirSync(state_dir, { recursive: true });
+    await found(settings(state_dir));
     const config = join(state_dir, 'sequencer.toml');
     writeFileSync(config, `[daemon]\nstate_dir = ${JSON.stringify(state_dir)}\n${toml}`);
     const child = spawn(process.execPath, [...node, MAIN, 'start', '--json', '--config', config], {

@@ -209,8 +209,9 @@ async function gone(old: Enclave, document: SealedHandover): Promise<void> {
   }
 }
 
-describe('a network that is cut', () => {
-  it('at every message, before it comes and before its answer does, loses nothing', async () => {
+itLong(
+  'a network that is cut at every message, before it comes and before its answer does, loses nothing',
+  async () => {
     const old = await platforms.start('old');
     const pending = await submitted(old, 20);
     await allow(old, await measurementOf(platforms, 'new'));
@@ -226,8 +227,8 @@ describe('a network that is cut', () => {
     expect(old.sequencer.handover.state).toBe('ended');
     expect(meta(next.sequencer.store, 'mempool').count).toBe(pending.length);
     expect(await next.sequencer.createBatch()).toBe(0);
-  });
-});
+  },
+);
 
 describe('a transfer', () => {
   let old: Enclave;
