@@ -247,7 +247,7 @@ describe('a witness', { timeout: 240_000 }, () => {
     expect(made.clock.held).toBe(false);
   });
 
-  it('judges the quote of the sequencer anew when another epoch signs, before it is asked about it', async () => {
+  itLong('judges the quote of the sequencer anew when another epoch signs, before it is asked about it', async () => {
     await begun();
     const judged: { epoch?: number }[] = [];
     const info = (detail: object, message: string) =>
