@@ -12,6 +12,7 @@
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { Fault } from './fault.ts';
+import { Levels } from './levels.ts';
 
 /** MDB_db: one tree. */
 export type Tree = {
@@ -73,8 +74,7 @@ export class PageFile {
   /** 0 unseen, 1 in use, 2 free. */
   readonly #seen: Uint8Array;
   readonly #trees = new Map<string, Tree>();
-  /** One page for each level of a walk. */
-  readonly #levels: Buffer[] = [];
+  readonly #levels: Levels;
   #overflowSeen = 0;
 
   /**
@@ -89,6 +89,7 @@ export class PageFile {
       const bytes = fstatSync(this.#file).size;
       this.#pageBytes = this.#readPageSize();
       this.#filePages = Math.floor(bytes / this.#pageBytes);
+      this.#levels = new Levels(this.#file, this.#pageBytes);
       this.#meta = this.#newestMeta();
       this.#seen = new Uint8Array(this.#meta.last + 1);
       this.#seen.fill(1, 0, 2);
@@ -276,7 +277,10 @@ export class PageFile {
       const node = this.#readNode(walk, page, bytes, n, leaf);
       size += node.size;
       if (leaf || n > 0) {
-        this.#checkOrder(walk, page, node.key, previous, bounds);
+        // Where each is above the one before, the first tells for `low` and the last for `high`.
+        const from = previous === undefined ? bounds.low : undefined;
+        const to = n === count - 1 ? bounds.high : undefined;
+        this.#checkOrder(walk, page, node.key, previous, { low: from, high: to });
         previous = node.key;
       }
       if (leaf) {
@@ -381,11 +385,8 @@ export class PageFile {
   }
 
   #readLevel(page: number, level: number): Buffer {
-    this.#levels[level] ??= Buffer.allocUnsafeSlow(this.#pageBytes);
-    const bytes = this.#levels[level];
-    if (readSync(this.#file, bytes, 0, this.#pageBytes, page * this.#pageBytes) !== this.#pageBytes) {
-      throw this.#damaged('the file is too short', page);
-    }
+    const bytes = this.#levels.read(page, level);
+    if (bytes === undefined) throw this.#damaged('the file is too short', page);
     return bytes;
   }
 
