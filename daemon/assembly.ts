@@ -2,70 +2,47 @@
 // sequencer.ts makes one and says what can be asked of it. Promises that what was opened is closed again, however far it got,
 // and that an end under way finishes what is in hand first.
 import { join, resolve } from 'node:path';
-import type { Config } from '../config/schema.ts';
 import { loadEngine } from '../workers/engine.ts';
 import { createPool, type Pool } from '../workers/pool.ts';
-import { deriveTask } from '../workers/slhdsa.ts';
 import { actHandlers } from './acts.ts';
-import { foundAdmins } from './admins.ts';
-import { AssetData } from './assetdata.ts';
+import { aborted, caughtUp, drained } from './assembly/drained.ts';
+import type { Ground, Modules } from './assembly/ground.ts';
+import { openKeys, openRotation } from './assembly/keys.ts';
+import { openWay, performers } from './assembly/way.ts';
+import type { AssetData } from './assetdata.ts';
 import { followRisk } from './assets.ts';
 import { openAttester } from './attestation.ts';
 import type { Attester } from './attester.ts';
 import { Checkpoints } from './checkpoints.ts';
 import { Clock } from './clock.ts';
-import { Cutter } from './cutter.ts';
-import type { Logger } from './embedding.ts';
-import { receiptEpoch } from './epoch.ts';
-import { type Epochs, openEpochs } from './epochs.ts';
+import type { Cutter } from './cutter.ts';
+import type { Epochs } from './epochs.ts';
 import type { Fault } from './fault.ts';
 import { needsPredecessor, openPredecessor, refuseHandedOver, setAside, succeed } from './handover/open.ts';
 import type { Predecessor } from './handover/predecessor.ts';
 import { hasEnded, inheritance, isEndSealed, successorActs } from './handover/record.ts';
-import { Intake } from './intake.ts';
-import { runJob } from './job.ts';
-import { deriveEpoch, type EpochKeys, storeKey } from './keys/keyring.ts';
+import type { Intake } from './intake.ts';
+import { storeKey } from './keys/keyring.ts';
 import { openKeySource } from './keys/open.ts';
 import type { KeySource } from './keys/source.ts';
 import { KeysetQuote } from './keysets.ts';
-import { Mempool } from './mempool.ts';
+import type { Mempool } from './mempool.ts';
 import { Migrations } from './migration.ts';
-import { Names } from './names.ts';
+import type { Names } from './names.ts';
 import { type Orders, openOrders } from './orders.ts';
-import { proveCrypto, proveKeys } from './proof.ts';
+import { proveCrypto } from './proof.ts';
 import { keysetRecord, meta } from './records.ts';
-import { Registry } from './registry.ts';
+import type { Registry } from './registry.ts';
 import { Risk } from './risk.ts';
-import { Rotator } from './rotator.ts';
+import type { Rotator } from './rotator.ts';
 import { Runtime } from './runtime.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';
-import { COVERED_MAX, Sealer } from './sealer.ts';
-import { configDigest } from './settings.ts';
-import { Signer } from './signer.ts';
+import type { Sealer } from './sealer.ts';
 import { openStore, type Store } from './store.ts';
 import { openWatermark, type Watermark } from './watermark.ts';
 import { openWitnessed } from './witness/open.ts';
 import type { Witnessed } from './witnessed.ts';
-import { Wrapping } from './wrapping.ts';
-
-interface Modules {
-  readonly config: Config;
-  readonly log: Logger;
-  /** The host's clock, and one that nobody sets. */
-  readonly now: () => number;
-  readonly monotonic: () => number;
-  readonly fatal: (error: unknown) => void;
-  /** See `WatermarkOptions`. */
-  readonly accept_missing: boolean;
-  /** See `SequencerOptions`. */
-  readonly accept_new_witness: boolean;
-  /** See `SequencerOptions`. */
-  readonly successor_of: string | undefined;
-  readonly signal: AbortSignal;
-  readonly onSucceeding: (stage: string | undefined) => void;
-  /** An envelope of this client's was refused. */
-  readonly onRefused: (client: string) => void;
-}
+import type { Wrapping } from './wrapping.ts';
 
 /** Every room, once `open` has resolved; before, only what it has come to. */
 export class Rooms {
@@ -118,11 +95,11 @@ export class Rooms {
     await this.#openStore();
     await this.#succeed();
     await refuseHandedOver(this.#basics());
-    await this.#openKeys();
+    await openKeys(this, this.#ground());
     await this.#openEvidence();
-    this.#openRotation();
+    openRotation(this, this.#ground());
     this.#openRisk();
-    this.#openWay();
+    openWay(this, this.#ground());
     await this.#openOrders();
     await this.#openMigration();
     await this.#openHandover();
@@ -167,6 +144,10 @@ export class Rooms {
     this.#modules = { ...this.#modules, now: () => this.clock.now() };
   }
 
+  #ground(): Ground {
+    return { ...this.#modules, source: this.#source, watermark: this.#watermark!, onFault: this.#onFault };
+  }
+
   #basics() {
     const { config, log, now, fatal } = this.#modules;
     return { config, log, now, fatal, store: this.store, pool: this.pool, source: this.#source };
@@ -199,49 +180,8 @@ export class Rooms {
     }
   }
 
-  /** The keys of epochs, and what is wrapped by them. */
-  async #openKeys(): Promise<void> {
-    const { config, log, now, fatal } = this.#modules;
-    const { store, runtime, pool, clock } = this;
-    const aging = () => clock.aging();
-    this.epochs = await openEpochs({
-      store,
-      runtime,
-      source: this.#source,
-      chain_id: String(config.chain.chain_id),
-      hybrid_ecdsa: config.quantum.hybrid_ecdsa,
-      now,
-      prove: (keys) => proveKeys(keys, pool),
-      found: (step, log_id) => foundAdmins(step, log_id, config.admin.keys),
-    });
-    const { epochs } = this;
-    this.mempool = Mempool.load(store);
-    this.wrapping = new Wrapping({
-      store,
-      epochs,
-      pool,
-      options: () => config.rotation,
-      now: aging,
-      log,
-      onEmptied: () => this.rotator.wake(),
-      fatal,
-    });
-    const { wraps } = this.wrapping;
-    this.assets = new Registry({ runtime, store, wraps, now, onChanged: () => this.sealer.wake() });
-    this.assetData = new AssetData({ runtime, store, wraps, epochs, attested: () => this.#isAttested() });
-    this.names = new Names({
-      ...{ store, wraps, pool, epochs, fatal },
-      now: aging,
-      held: () => clock.held,
-      options: () => config.names,
-      accepts: (epoch) => receiptEpoch(store, epoch, aging()) !== undefined,
-      onEmptied: () => this.rotator.wake(),
-      onFault: this.#onFault,
-    });
-  }
-
   /** The newest evidence is still good. */
-  #isAttested(): boolean {
+  isAttested(): boolean {
     return (this.attester.newest?.not_after_ms ?? 0) > this.#modules.now();
   }
 
@@ -270,43 +210,6 @@ export class Rooms {
     });
   }
 
-  #openRotation(): void {
-    const { config, fatal } = this.#modules;
-    const { runtime, store, epochs, clock } = this;
-    this.rotator = new Rotator({
-      runtime,
-      store,
-      epochs,
-      source: this.#source.name,
-      derive: (epoch) => this.#newKeys(epoch),
-      backlog: (reader, epoch) => this.wrapping.wraps.backlog(reader, epoch),
-      options: () => config.rotation,
-      now: () => clock.aging(),
-      held: () => clock.held,
-      onAnnounced: () => this.sealer.wake(),
-      onUnsealed: () => this.sealer.hurry(),
-      onExecuted: () => {
-        this.witnessed?.renew();
-        this.keysetQuote.start();
-        this.cutter.wake();
-        this.sealer.wake();
-      },
-      onFault: this.#onFault,
-      fatal,
-    });
-  }
-
-  /** SLH-DSA's part takes most of a second, so a thread does it; and nobody is told of keys that were not tried. */
-  async #newKeys(epoch: number): Promise<EpochKeys> {
-    const { pool } = this;
-    const hybrid_ecdsa = this.#modules.config.quantum.hybrid_ecdsa && this.risk.allowed.ecdsa;
-    const keys = await deriveEpoch(this.#source, epoch, hybrid_ecdsa, (seed) =>
-      runJob(pool, 'derive', deriveTask(seed)),
-    );
-    await proveKeys(keys, pool);
-    return keys;
-  }
-
   #openRisk(): void {
     const { config, log, now, fatal } = this.#modules;
     const { runtime, store, attester, clock } = this;
@@ -324,64 +227,6 @@ export class Rooms {
       onFault: this.#onFault,
       fatal,
       warn: (detail, message) => log.warn(detail, message),
-    });
-  }
-
-  /** The way of a transaction: admitted, cut, opened, signed (`#start`), sealed. */
-  #openWay(): void {
-    const { config, now, fatal, onRefused } = this.#modules;
-    const { runtime, store, mempool, pool, epochs, rotator, risk, attester } = this;
-    const { log } = epochs;
-    const onFault = this.#onFault;
-    this.intake = new Intake({
-      runtime,
-      store,
-      mempool,
-      log,
-      receiptKey: (epoch) => epochs.signing(epoch).receipt,
-      options: () => ({ ...config.mempool, ...config.sequencer, ...config.ordering, ...risk.allowed }),
-      now,
-      aging: () => this.clock.aging(),
-    });
-    this.cutter = new Cutter({
-      runtime,
-      store,
-      mempool,
-      pool,
-      log,
-      keys: (wanted) => epochs.opening(wanted),
-      options: () => ({
-        ...config.sequencer,
-        ordering: config.ordering,
-        // Since the settings wait for a restart, the epoch's own key says what was set when it was made.
-        hybrid_ecdsa: risk.allowed.ecdsa,
-        attested: this.#isAttested(),
-      }),
-      holds: (reader) => this.handover.holds(reader) || rotator.holdsCuts(reader) || risk.holdsCuts(reader),
-      witnessed: this.witnessed,
-      now,
-      onRefused,
-      onFault,
-      fatal,
-    });
-    this.sealer = new Sealer({
-      runtime,
-      store,
-      pool,
-      attester,
-      witnessed: this.witnessed,
-      watermark: this.#watermark!,
-      epochs,
-      log,
-      get config_digest() {
-        return configDigest(config);
-      },
-      interval_ms: () => (risk.inEmergency ? 0 : config.seal.interval_ms),
-      holds: (reader) => rotator.holdsSeals(reader),
-      retention_batches: config.store.retention_batches,
-      now,
-      onFault,
-      fatal,
     });
   }
 
@@ -416,9 +261,9 @@ export class Rooms {
     this.handover = await openPredecessor({
       ...{ ...this.#basics(), epochs, attester, sealer },
       elapsed: () => ({ aging_ms: this.clock.aging(), uptime_ms: this.clock.uptime() }),
-      caughtUp: (limit) => this.#caughtUp(limit),
+      caughtUp: (limit) => caughtUp(this, limit),
       onPaused: () => intake.pause(true),
-      drained: (limit) => this.#drained(limit),
+      drained: (limit) => drained(this, limit),
       onResumed: () => {
         intake.pause(false);
         for (const room of [cutter, sealer, rotator, this.checkpoints]) room.wake();
@@ -442,36 +287,8 @@ export class Rooms {
   /** Performs what the last life of the daemon left owed, and lets everything run. */
   async #start(): Promise<void> {
     if (hasEnded(this.store)) return this.#startEnded();
-    const { config, now } = this.#modules;
-    const { runtime, store, pool, epochs, cutter, sealer, rotator, risk } = this;
-    const { in_flight_max } = config.sequencer;
-    const timeout_ms = config.workers.task_timeout_ms;
-    const signer = new Signer({ pool, watermark: this.#watermark! });
-    runtime.start([
-      cutter.performer(in_flight_max, timeout_ms),
-      signer.performer({
-        store,
-        epochs,
-        chain_id: epochs.log.chain_id,
-        in_flight_max,
-        timeout_ms,
-        witnessed: this.witnessed,
-        now,
-        onSigned: () => {
-          cutter.wake();
-          sealer.wake();
-          rotator.wake();
-          this.checkpoints.wake();
-        },
-      }),
-      ...this.checkpoints.performers(timeout_ms),
-      ...this.migrations.performers(timeout_ms),
-      sealer.performer(timeout_ms + config.attestation.quote_timeout_ms, () => {
-        rotator.wake();
-        if (risk.inEmergency) cutter.wake();
-      }),
-      risk.performer((wish) => rotator.rotate(wish), timeout_ms),
-    ]);
+    const { runtime, cutter, sealer, rotator, risk } = this;
+    runtime.start(performers(this, this.#ground()));
     this.#started = true;
     await risk.start();
     this.attester.start();
@@ -503,33 +320,7 @@ export class Rooms {
     await this.checkpoints.stop();
     // First: from now on no seal waits for a rotation.
     await Promise.race([this.rotator.stop(), aborted(limit)]);
-    return this.#drained(limit);
-  }
-
-  /** Until one more seal would cover the whole log, or the time is over. */
-  async #caughtUp(limit: AbortSignal): Promise<void> {
-    const { store, sealer } = this;
-    const isNear = () => meta(store, 'log').size - meta(store, 'log').sealed <= COVERED_MAX;
-    while (!isNear() && !limit.aborted) {
-      const { promise, resolve } = Promise.withResolvers<void>();
-      const end = store.onCommitted(() => resolve());
-      await sealer.hurry();
-      await Promise.race([promise, aborted(limit)]);
-      end();
-    }
-  }
-
-  /** Until everything that is owed is done and a seal covers it, or the time is over. @returns whether all of it is sealed */
-  async #drained(limit: AbortSignal): Promise<boolean> {
-    const covered = () => {
-      const { size, sealed } = meta(this.store, 'log');
-      return size === sealed;
-    };
-    for (;;) {
-      await this.runtime.drained(limit);
-      if (limit.aborted || (covered() && this.runtime.state().owed === 0)) return covered();
-      await Promise.race([this.sealer.hurry(), aborted(limit)]);
-    }
+    return drained(this, limit);
   }
 
   /** @param finish  runs before the rooms of one that has started end */
@@ -551,12 +342,4 @@ export class Rooms {
     await this.#watermark?.close();
     await (this.store as Store | undefined)?.close();
   }
-}
-
-/** Resolves when the signal fires. */
-function aborted(signal: AbortSignal): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 }
