@@ -33,8 +33,9 @@ afterAll(() => {
 
 const DAY_MS = 86_400_000;
 const QUICK: Overrides = {
-  sequencer: { batch_interval_ms: 10, batch_size: 4, max_transactions_per_batch: 6 },
-  seal: { interval_ms: 0 },
+  sequencer: { batch_interval_ms: 100, batch_size: 8, max_transactions_per_batch: 12 },
+  // A seal costs half a CPU-second: one for what comes within this time is enough.
+  seal: { interval_ms: 300 },
   rotation: { delay_blocks: 2, delay_max_s: 1 },
 };
 
@@ -244,7 +245,7 @@ describe('an epoch in grace', () => {
     expect([...verified(sequencer).keys()]).toEqual([id]);
   });
 
-  it('admits no more after a compromise, and opens what was acknowledged', async () => {
+  itLong('admits no more after a compromise, and opens what was acknowledged', async () => {
     await using sequencer = await start(newFolder(), { sequencer: { batch_interval_ms: 60_000, batch_size: 50 } });
     const first = sequencer.keyset;
     const ids = [await admit(sequencer, first), await admit(sequencer, first)];
