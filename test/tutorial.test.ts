@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { LONG } from './long.ts';
 
 const root = join(import.meta.dirname, '..');
 const DEFAULT = '127.0.0.1:5050';
@@ -75,7 +76,14 @@ describe('docs/tutorial.md', () => {
   });
 
   it('goes to a verified batch, and on', { timeout: TIMEOUT_MS }, async () => {
-    const script = blocks().slice(1).join('\n').replaceAll(DEFAULT, address);
+    const all = blocks().slice(1);
+    // A package that is packed and installed, with a wallet on it, is in every run of package.test.ts.
+    const packing = all.findIndex((block) => block.startsWith('npm pack\n'));
+    expect(packing).toBeGreaterThan(0);
+    const script = all
+      .slice(0, LONG ? all.length : packing)
+      .join('\n')
+      .replaceAll(DEFAULT, address);
     // As typed, but that it ends at the first failure and that npm asks nobody.
     const { stdout } = await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', script], {
       cwd: folder,
@@ -99,8 +107,7 @@ describe('docs/tutorial.md', () => {
       'refused with exit code 1',
       'ok: true',
       'the same history',
-      'promised by height',
-      'is in batch 3',
+      ...(LONG ? ['promised by height', 'is in batch 3'] : []),
     ]) {
       expect(stdout).toContain(said);
     }
