@@ -61,4 +61,11 @@ esac
 exec $prefix/lib/aegisd/bin/node $prefix/lib/aegisd/aegisd.js "\$@"
 SH
 chmod 755 "$destdir$prefix/bin/aegisd"
-echo "installed to $destdir$prefix; next: systemd-sysusers, systemd-tmpfiles --create, systemctl daemon-reload"
+echo "installed to $destdir$prefix; next:"
+if [ "$prefix" = /usr ]; then
+  echo "  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload"
+else
+  # Where systemd doesn't look by itself.
+  echo "  systemd-sysusers $prefix/lib/sysusers.d/aegisd.conf && systemd-tmpfiles --create $prefix/lib/tmpfiles.d/aegisd.conf"
+  echo "  systemctl link $prefix/lib/systemd/system/aegisd.service"
+fi

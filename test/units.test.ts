@@ -59,9 +59,13 @@ describe('install.sh', () => {
   });
 
   it('installs over itself, and below a destination that is not in the units', () => {
-    install('--prefix', prefix, '--source', join(folder, 'source'));
+    const elsewhere = install('--prefix', prefix, '--source', join(folder, 'source'));
+    // systemd reads nothing below a prefix of one's own unless it is told of it.
+    for (const [, path] of elsewhere.matchAll(/ (\/\S+\.(?:conf|service))/g)) expect(read(path!)).not.toBe('');
+    expect(elsewhere).toContain(`systemctl link ${units}/aegisd.service`);
     const package_ = join(folder, 'package');
-    install('--destdir', package_, '--source', join(folder, 'source'));
+    const said = install('--destdir', package_, '--source', join(folder, 'source'));
+    expect(said).toContain('systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload');
     expect(read(package_, 'usr/lib/systemd/system/aegisd.service')).toBe(read(SYSTEMD, 'aegisd.service'));
   });
 
