@@ -48,6 +48,15 @@ export const RemovedName = z.strictObject({ ipnsName: z.string() }).meta({ id: '
 const Params = z.strictObject({ name: IpnsName });
 const BODY = ['empty_body', 'invalid_json', 'invalid_body', 'body_too_large', 'unsupported_media_type'] as const;
 const COMMON = ['unauthorized', 'forbidden', 'invalid_query', 'names_off', 'store_unavailable'] as const;
+/** Of a name that is asked for without a body. */
+const NAMED = [
+  'unauthorized',
+  'forbidden',
+  'invalid_path',
+  'invalid_query',
+  'name_not_found',
+  'store_unavailable',
+] as const;
 const RECORD = ['record_invalid', 'record_foreign', 'record_expired', 'record_outdated', 'record_conflict'] as const;
 const KEY = ['key_unopenable', 'key_foreign', 'key_epoch_not_accepted'] as const;
 
@@ -135,14 +144,7 @@ export function names(app: App, { sequencer }: Modules): void {
         querystring: NoQuery,
         response: {
           200: ShownName,
-          ...problems(
-            'unauthorized',
-            'forbidden',
-            'invalid_path',
-            'invalid_query',
-            'name_not_found',
-            'store_unavailable',
-          ),
+          ...problems(...NAMED),
         },
       },
     },
@@ -185,14 +187,7 @@ export function names(app: App, { sequencer }: Modules): void {
         querystring: NoQuery,
         response: {
           200: RemovedName,
-          ...problems(
-            'unauthorized',
-            'forbidden',
-            'invalid_path',
-            'invalid_query',
-            'name_not_found',
-            'store_unavailable',
-          ),
+          ...problems(...NAMED),
         },
       },
     },
