@@ -17,6 +17,7 @@ import { acquireLock } from '../daemon/lock.ts';
 import { SCHEMA_VERSION } from '../daemon/schema.ts';
 import { openStore } from '../daemon/store.ts';
 import { makeAdmin } from './admin.ts';
+import { found } from './founded.ts';
 import { settings } from './house.ts';
 
 /** What a spoiled folder needs besides: lines of TOML for its start, and how to let go of what was held. */
@@ -118,7 +119,7 @@ beforeAll(async () => {
   base = join(copies, 'base');
   mkdirSync(base);
   const log = join(copies, 'daemon.log');
-  await (await startDaemon(base, log)).stop();
+  await found(settings(base));
   cpSync(join(base, 'store', 'data.mdb'), join(base, 'older.mdb'));
   const daemon = await startDaemon(base, log);
   const sent = await run(['send', '--sample', '--wait', '--url', daemon.url]);

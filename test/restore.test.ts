@@ -18,7 +18,8 @@ import { type Child, run, startDaemon, startWitness } from '../daemon/demo/child
 import type { ResolveRestore } from '../daemon/resolution.ts';
 import { openSimulator } from '../daemon/tee/simulator.ts';
 import { makeAdmin } from './admin.ts';
-import { PATIENCE_MS, signed, until } from './house.ts';
+import { found } from './founded.ts';
+import { PATIENCE_MS, settings, signed, until } from './house.ts';
 import { itLong } from './long.ts';
 
 vi.setConfig({ testTimeout: PATIENCE_MS, hookTimeout: PATIENCE_MS });
@@ -104,7 +105,7 @@ let before: {
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'aegis-restore-'));
   state_dir = at('state');
-  mkdirSync(state_dir);
+  await found(settings(state_dir, { admin: { keys: [admin.public_key] } }));
   const daemon = await start();
   log_id = daemon.log_id;
   await sequenced(daemon);
