@@ -54,9 +54,10 @@ export async function restore(options: Common & { readonly from: string; readonl
 
 /** Of any head that was kept, by anybody: it can only keep an old backup out. */
 function readSeal(path: string): { log_id: string; size: number } {
-  const parsed = SignedHead.safeParse(readDocument(path, HEAD_BYTES_MAX));
+  const kept = readDocument(path, HEAD_BYTES_MAX) as { sealed?: unknown } | null;
+  const parsed = SignedHead.safeParse(kept?.sealed ?? kept);
   if (parsed.success) return parsed.data.seal;
-  throw new UsageError(path, parsed.error.issues[0]!.path.join('.'), 'expected `sealed` of GET /log/head');
+  throw new UsageError(path, parsed.error.issues[0]!.path.join('.'), 'expected a head, as GET /log/head gives it');
 }
 
 /** A rename where it is the same disk. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
 import { type House, openHouse } from '../../test/house.ts';
 import { readManifest } from '../backup.ts';
+import { connect } from './connection.ts';
 import { main } from './program.ts';
 
 let house: House;
@@ -108,5 +109,12 @@ it('copies the store where it is told to, and puts nothing back while a daemon r
   expect((await aegisd('restore', '--from', out)).err).toMatch(/^The store at .+ is in use by process \d+/);
   const seal = file('seal.json', '{}');
   expect(await aegisd('restore', '--from', out, '--seal', seal)).toMatchObject({ code: 2, out: '' });
+  // As it was fetched, or the head in it.
+  await house.journaled('seal_created');
+  const head = await connect({ config }).get<{ sealed: unknown }>('/log/head');
+  for (const kept of [head, head.sealed]) {
+    const newest = file('newest.json', JSON.stringify(kept));
+    expect((await aegisd('restore', '--from', out, '--seal', newest)).err).toMatch(/is in use by process \d+/);
+  }
   expect((await aegisd('resolve-restore', '--published', seal)).err).toMatch(/is in use by process \d+/);
 });

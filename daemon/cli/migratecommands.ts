@@ -47,7 +47,7 @@ export function addState(program: Command, done: (code: number) => void): void {
     .action(async (options) => done(await (await import('./backup.ts')).backup(options)));
   command('restore', 'put a backup back where no daemon runs; what is older than what was signed does not start')
     .requiredOption('--from <dir>', 'of `aegisd backup`')
-    .option('--seal <file>', 'the newest head that was kept (`sealed` of GET /log/head): an older backup is refused')
+    .option('--seal <file>', 'the newest head that was kept (GET /log/head): an older backup is refused')
     .action(async (options) => done(await (await import('./backup.ts')).restore(options)));
   command('mirror', 'keep what a daemon has published in a file, from where the last run ended')
     .requiredOption('--out <file>', 'entries of the log, batches and heads, one JSON document a line')
