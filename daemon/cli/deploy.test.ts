@@ -3,7 +3,7 @@
 import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { aegisd, DSTACK, folder, fresh, IMAGE, settings } from '../../test/deployed.ts';
+import { aegisd, BASE, DSTACK, folder, fresh, IMAGE, settings } from '../../test/deployed.ts';
 
 describe('refused', () => {
   const dstack = ['--target', 'dstack', '--image', IMAGE];
@@ -63,6 +63,9 @@ describe('refused', () => {
     [['--target', 'kubernetes', '--image', IMAGE]],
     [['--target', 'systemd', '--image', IMAGE]],
     [['--target', 'systemd', '--token', 'admin']],
+    [['--target', 'systemd', '--successor-of', 'http://old:5050']],
+    [['--target', 'dstack', '--base', BASE, '--successor-of', 'http://old:5050']],
+    [['--target', 'dstack', '--image', IMAGE, '--successor-of', 'old']],
     [['--target', 'dstack', '--image', IMAGE, '--token', 'root']],
     [['--target', 'dstack', '--image', IMAGE, '--accept-refused']],
     [['--target', 'dstack', '--image', IMAGE, '--config', 'a', '--from', 'b']],

@@ -18,6 +18,7 @@ export interface DeployOptions {
   readonly image?: string;
   readonly name: string;
   readonly token?: readonly Role[];
+  readonly successorOf?: string;
   readonly json?: boolean;
 }
 
@@ -44,10 +45,14 @@ function planOf({ target, config, from, acceptRefused }: DeployOptions): Plan {
   return plannedFromPhala(target, from, acceptRefused === true);
 }
 
-function bundleOf(plan: Plan, { target, name, base, image, token }: DeployOptions): Bundle {
+function bundleOf(plan: Plan, { target, name, base, image, token, successorOf }: DeployOptions): Bundle {
   if (target === 'systemd') return systemdBundle(plan, VERSION);
   const tokens = ROLES.filter((role) => token?.includes(role));
-  const given = { ...(base !== undefined && { base }), ...(image !== undefined && { image }) };
+  const given = {
+    ...(base !== undefined && { base }),
+    ...(image !== undefined && { image }),
+    ...(successorOf !== undefined && { successor_of: successorOf }),
+  };
   return dstackBundle(plan, { name, version: VERSION, tokens, ...given });
 }
 

@@ -3,6 +3,7 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ROLES } from '../api/token.ts';
 import { TARGETS } from '../deploy/plan.ts';
 import { isPinned } from '../deploy/reference.ts';
+import { daemonUrl } from './argument.ts';
 
 const pinned = (value: string): string => {
   if (isPinned(value)) return value;
@@ -29,6 +30,7 @@ export function addDeploy(program: Command, done: (code: number) => void): void 
     .addOption(
       new Option('--token <role...>', 'dstack: roles whose tokens come as encrypted variables').choices([...ROLES]),
     )
+    .option('--successor-of <url>', 'dstack: the app takes the log over from the enclave there', daemonUrl)
     .option('--json', 'print one JSON document')
     .action(async (options, command) => {
       const { target, from, acceptRefused, base, image } = options;
@@ -36,8 +38,10 @@ export function addDeploy(program: Command, done: (code: number) => void): void 
       if (acceptRefused && from === undefined) wrong('--accept-refused needs --from');
       if (target === 'dstack' && base === undefined && image === undefined)
         wrong('dstack needs --base for the image, --image for the app, or both');
-      if (target === 'systemd' && (base !== undefined || image !== undefined || options.token !== undefined))
-        wrong('--base, --image and --token are for dstack');
+      const ofDstack = [base, image, options.token, options.successorOf];
+      if (target === 'systemd' && ofDstack.some((given) => given !== undefined))
+        wrong('--base, --image, --token and --successor-of are for dstack');
+      if (options.successorOf !== undefined && image === undefined) wrong('--successor-of needs --image');
       done(await (await import('./deploy.ts')).deploy(options));
     });
 }

@@ -129,6 +129,21 @@ describe('for dstack', () => {
     expect(notes.join('\n')).toContain('AEGIS_ADMIN_TOKEN, AEGIS_METRICS_TOKEN');
   });
 
+  it('takes a log over where it is told from whom, which its hash covers', async () => {
+    const app = (...more: string[]) =>
+      deployed('--target', 'dstack', '--config', settings(DSTACK), '--image', IMAGE, ...more);
+    const url = 'http://old.example:5050';
+    const { read, notes, compose_hash } = await app('--successor-of', url);
+    const [, command] = /^ {4}command: (\[.*\])$/m.exec(read('docker-compose.yaml'))!;
+    const { read: image } = await deployed('--target', 'dstack', '--config', settings(DSTACK), '--base', BASE);
+    const [, usual] = /^CMD (\[.*\])$/m.exec(image('Dockerfile'))!;
+    expect(JSON.parse(command!)).toEqual([...(JSON.parse(usual!) as string[]), '--successor-of', url]);
+    expect(notes.join('\n')).toContain('allow_measurement names this compose-hash');
+    const plain = await app();
+    expect(plain.read('docker-compose.yaml')).not.toContain('command:');
+    expect(plain.compose_hash).not.toBe(compose_hash);
+  });
+
   it('says what the gateway means for limits by address, and for tokens', async () => {
     const said = async (more: string) => {
       const args = ['--target', 'dstack', '--config', settings(DSTACK + more), '--image', IMAGE, '--token', 'admin'];

@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import { ConfigError } from '../../config/error.ts';
 import { address, type Config } from '../../config/schema.ts';
 import { ROLES, type Role } from '../api/token.ts';
-import { imageFiles, NODE, UID } from './image.ts';
+import { imageFiles, NODE, START, UID } from './image.ts';
 import { type Bundle, type BundleFile, type Plan, STATE_DIR } from './plan.ts';
 
 export interface DstackOptions {
@@ -18,6 +18,8 @@ export interface DstackOptions {
   readonly image?: string;
   /** Roles whose tokens come as encrypted environment variables. */
   readonly tokens: readonly Role[];
+  /** The URL of the enclave whose log the app takes over. */
+  readonly successor_of?: string;
 }
 
 /** Above what the daemon takes itself to stop (as TimeoutStopSec= of the unit). */
@@ -39,6 +41,10 @@ export function dstackBundle(plan: Plan, options: DstackOptions): Bundle {
     notes.push(`encrypted environment variables that it waits for: ${tokens.map(variableOf).join(', ')}`);
   else notes.push('no --token: nothing outside the CVM can be an admin, or read the metrics');
   notes.push(...behindGateway(plan.config, tokens));
+  if (options.successor_of !== undefined)
+    notes.push(
+      'it opens no port, and counts as unhealthy, until its predecessor has ended; allow_measurement names this compose-hash',
+    );
   const more = [
     { path: 'docker-compose.yaml', text: compose },
     { path: 'app-compose.json', text: app },
@@ -86,7 +92,10 @@ function probe(port: number, tls: boolean): string {
   return `require('${tls ? 'https' : 'http'}').get(${about},(answer)=>process.exit(answer.statusCode===200?0:1))${ended}`;
 }
 
-function composeFile({ settings, config }: Plan, { image, tokens }: DstackOptions & { image: string }): string {
+function composeFile(
+  { settings, config }: Plan,
+  { image, tokens, successor_of }: DstackOptions & { image: string },
+): string {
   const port = address(config.api.listen)!.port;
   const health = probe(port, config.api.tls);
   const lines = [
@@ -96,6 +105,9 @@ function composeFile({ settings, config }: Plan, { image, tokens }: DstackOption
     '  aegisd:',
     `    image: ${quoted(image)}`,
     `    user: "${UID}:${UID}"`,
+    ...(successor_of === undefined
+      ? []
+      : [`    command: [${START.map(quoted).join(', ')}, "--successor-of", ${quoted(successor_of)}]`]),
     '    restart: on-failure',
     `    stop_grace_period: ${config.daemon.stop_timeout_s + STOP_MORE_S}s`,
     `    ports: ["${port}:${port}"]`,

