@@ -23,6 +23,8 @@ const CHECKOUT = join(import.meta.dirname, '..');
 const HOUR_MS = 3_600_000;
 const TOKEN = 'a-token-that-systemd-handed-over-'.padEnd(43, '0');
 const PATIENCE_MS = 120_000;
+/** Long enough to open an empty store. */
+const SHORT_S = 10;
 /** systemd(1): halt. Node has no name for it. */
 const SIGRTMIN_3 = 37;
 const MISSING =
@@ -71,6 +73,20 @@ async function until<T>(what: string, ask: () => T | Promise<T>, isMeant: (answe
     if (performance.now() > end) throw new Error(`${what}: ${JSON.stringify(last) ?? String(last)} ${String(last)}`);
     await delay(200);
   }
+}
+
+/** Serves as another process than the one before. */
+async function startedAgain(before: string): Promise<void> {
+  await until(
+    'another process',
+    () => property('MainPID'),
+    (pid) => pid !== '0' && pid !== before,
+  );
+  await until(
+    'a start',
+    () => property('ActiveState'),
+    (state) => state === 'active',
+  );
 }
 
 const url = () => `http://127.0.0.1:${port}`;
@@ -144,15 +160,14 @@ beforeAll(async () => {
     stdio: 'ignore',
   });
   const children = `/proc/${container.pid}/task/${container.pid}/children`;
-  leader = await until(
-    'a container',
-    () => readFileSync(children, 'utf8').trim(),
-    (pid) => /^\d+$/.test(pid),
-  );
   const booted = /^(running|degraded)$/;
   await until(
     'a booted system',
-    () => systemState(),
+    () => {
+      // Another one at first, which makes the namespaces and ends.
+      leader = readFileSync(children, 'utf8').trim();
+      return systemState();
+    },
     (state) => booted.test(state),
   );
   inside('systemd-creds', 'encrypt', '--with-key=host', '--name=aegis-root', '/etc/aegis-root', '/root/aegis-root');
@@ -240,32 +255,14 @@ describe.skipIf(MISSING !== undefined)(`a booted systemd${suffix}`, () => {
     acknowledged = (await connection.post<{ envelope_id: string }>('/transactions', envelope)).envelope_id;
     const before = property('MainPID');
     systemctl('kill', '-s', 'SIGKILL', 'aegisd');
-    await until(
-      'another process',
-      () => property('MainPID'),
-      (pid) => pid !== '0' && pid !== before,
-    );
-    await until(
-      'a start',
-      () => property('ActiveState'),
-      (state) => state === 'active',
-    );
+    await startedAgain(before);
     await connect({ url: url() }).get(`/transactions/${acknowledged}`);
   });
 
   it('ends one that stands still, and starts it again', async () => {
     const before = property('MainPID');
     systemctl('kill', '-s', 'SIGSTOP', 'aegisd');
-    await until(
-      'another process',
-      () => property('MainPID'),
-      (pid) => pid !== '0' && pid !== before,
-    );
-    await until(
-      'a start',
-      () => property('ActiveState'),
-      (state) => state === 'active',
-    );
+    await startedAgain(before);
     expect(inside('journalctl', '-u', 'aegisd', '--no-pager')).toContain('Watchdog timeout');
     await connect({ url: url() }).get(`/transactions/${acknowledged}`);
   });
@@ -275,5 +272,29 @@ describe.skipIf(MISSING !== undefined)(`a booted systemd${suffix}`, () => {
     expect(property('ActiveState')).toBe('inactive');
     expect(property('Result')).toBe('success');
     expect(property('ExecMainStatus')).toBe('0');
+  });
+
+  it('lets one that is to succeed another wait for longer than a start may take', async () => {
+    const dropin = join(root, 'etc/systemd/system/aegisd.service.d');
+    const conf = readFileSync(join(root, 'usr/share/aegisd/dropins/successor.conf'), 'utf8');
+    // Where nobody answers.
+    writeFileSync(join(dropin, 'successor.conf'), conf.replace(':5050', `:${await freePort()}`));
+    writeFileSync(join(dropin, 'short.conf'), `[Service]\nTimeoutStartSec=${SHORT_S}\n`);
+    rmSync(join(root, 'var/lib/aegisd/store'), { recursive: true });
+    systemctl('daemon-reload');
+    systemctl('start', '--no-block', 'aegisd');
+    await until(
+      'what it waits for',
+      () => property('StatusText'),
+      (text) => text.includes('waiting for the predecessor'),
+    );
+    // Half a minute of patience with a predecessor that does not answer, which is more than the start may take.
+    const began = Number(property('InactiveExitTimestampMonotonic'));
+    const now = Number(inside('cat', '/proc/uptime').split(' ')[0]) * 1e6;
+    expect(now - began).toBeGreaterThan(SHORT_S * 1e6);
+    expect(property('ActiveState')).toBe('activating');
+    expect(property('NRestarts')).toBe('0');
+    systemctl('stop', 'aegisd');
+    expect(property('Result')).toBe('success');
   });
 });
