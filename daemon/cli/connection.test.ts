@@ -28,7 +28,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-const STARTS = 'no daemon answers there; start one with `npx aegisd start`';
+const STARTS = 'no daemon answers there; start one (`aegisd start`, `systemctl start aegisd`)';
 
 describe('a command', () => {
   it.each([
