@@ -1,7 +1,6 @@
 // `npm run bench`: every figure beside its floor in the same run. `--json` prints one document, `--only NAME` one part, and
 // `--compare FILE` sets each figure beside that of an earlier run's document.
 import { readFileSync } from 'node:fs';
-import { steadyCollector } from '../daemon/collector.ts';
 import type { Figure } from './figure.ts';
 
 const PARTS = {
@@ -22,9 +21,6 @@ const PARTS = {
   witness: () => import('./witness.ts'),
   reload: () => import('./reload.ts'),
 } satisfies Record<string, () => Promise<{ run(): Promise<Figure[]> }>>;
-
-// The clients are in this process, on the daemon's two cores: their collector would show in its figures.
-steadyCollector();
 
 const args = process.argv.slice(2);
 const json = args.includes('--json');

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { base64 } from '../actors/encoding.ts';
 import { keyOfName, validityOf } from '../actors/ipns.ts';
 import { loadConfig } from '../config/load.ts';
+import { steadyCollector } from '../daemon/collector.ts';
 import { Owner } from '../daemon/demo/owner.ts';
 import { dueNames, newMachine, putName } from '../daemon/names/record.ts';
 import { Names } from '../daemon/names.ts';
@@ -39,6 +40,8 @@ const ready: Router = {
 };
 
 export async function run(): Promise<Figure[]> {
+  // As in a daemon.
+  steadyCollector();
   const { config } = loadConfig({ environment: {} });
   const pool = createPool(config.workers);
   await pool.ready();

@@ -14,6 +14,7 @@ import type { Keyset } from '../actors/keyset.ts';
 import { encryptEnvelope } from '../client/seal.ts';
 import { loadConfig } from '../config/load.ts';
 import { type Connection, connect } from '../daemon/cli/connection.ts';
+import { steadyCollector } from '../daemon/collector.ts';
 import { startDaemon } from '../daemon/demo/child.ts';
 import { signTransactions } from '../daemon/demo/wallet.ts';
 import { createSequencer, type Sequencer } from '../daemon/sequencer.ts';
@@ -88,6 +89,8 @@ async function admission(folder: string): Promise<Figure[]> {
 }
 
 async function latency(folder: string): Promise<Figure[]> {
+  // From here on this process holds all envelopes at once, and four threads that collect would be in the daemon's way.
+  steadyCollector();
   const state_dir = await mkdtemp(join(folder, 'd'));
   const daemon = await startDaemon(state_dir, join(folder, 'daemon.log'), 'rate_limit_per_s = 0\n');
   const connection = connect({ url: daemon.url, keepAlive: true });
