@@ -241,7 +241,7 @@ export interface TransactionCrypto {
 }
 
 /** Where nothing else is said, and in every verifier; the opening workers bring faster ones. */
-const NOBLE: TransactionCrypto = {
+export const NOBLE: TransactionCrypto = {
   keccak: keccak_256,
   recover(hash, { r, s, y_parity }) {
     try {

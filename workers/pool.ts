@@ -5,7 +5,7 @@
 import { Piscina } from 'piscina';
 import type { CollectTask } from './collect.ts';
 import type { EngineName } from './engine.ts';
-import type { Answer, JobName, Jobs, ThreadData } from './job.ts';
+import type { Answer, JobName, Jobs, Message, ThreadData } from './job.ts';
 
 /** `.ts` in a checkout, `.js` in the package, where Node strips no types. */
 const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
@@ -80,10 +80,9 @@ export function createPool(options: PoolOptions): Pool {
   };
 
   /** A task for each of a lane's threads. */
-  const loadAll = (pool: Piscina, jobs: readonly JobName[], signal?: AbortSignal): Promise<unknown>[] => {
-    const task = jobs.filter((job) => lanes[job] === pool);
+  const onEach = (pool: Piscina, message: Message, signal?: AbortSignal): Promise<unknown>[] => {
     const options = signal === undefined ? undefined : { signal };
-    return Array.from({ length: pool.options.maxThreads }, () => pool.run({ job: 'load', task }, options));
+    return Array.from({ length: pool.options.maxThreads }, () => pool.run(message, options));
   };
 
   const outstanding = new Map<Piscina, number>(all.map((pool) => [pool, 0]));
@@ -114,14 +113,15 @@ export function createPool(options: PoolOptions): Pool {
       }
     },
     async ready() {
-      await Promise.all(all.flatMap((pool) => loadAll(pool, NEEDED)));
+      const needed = (pool: Piscina) => NEEDED.filter((job) => lanes[job] === pool);
+      await Promise.all(all.flatMap((pool) => onEach(pool, { job: 'load', task: needed(pool) })));
     },
     async collect() {
       const signal = AbortSignal.timeout(options.task_timeout_ms);
       const lanes = all.map(async (pool) => {
         const threads = pool.options.maxThreads;
         const task: CollectTask = { arrived: new SharedArrayBuffer(4), threads };
-        await Promise.all(Array.from({ length: threads }, () => pool.run({ job: 'collect', task }, { signal })));
+        await Promise.all(onEach(pool, { job: 'collect', task }, signal));
       });
       // A thread that failed is replaced, and the new one has seen no key.
       await Promise.allSettled(lanes);
@@ -130,7 +130,7 @@ export function createPool(options: PoolOptions): Pool {
       closed = true;
       // libsecp256k1's addon aborts the process when a thread is ended while it loads it: so let each one finish first.
       const signal = AbortSignal.timeout(CLOSE_TIMEOUT_MS);
-      await Promise.allSettled(all.flatMap((pool) => loadAll(pool, [], signal)));
+      await Promise.allSettled(all.flatMap((pool) => onEach(pool, { job: 'load', task: [] }, signal)));
       await Promise.all(all.map((pool) => pool.close({ force: true })));
     },
   };

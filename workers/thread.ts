@@ -16,27 +16,23 @@ type Job<Name extends JobName> = (task: Jobs[Name]['task']) => Jobs[Name]['resul
 
 const LOAD: { readonly [Name in JobName]: () => Promise<Job<Name>> } = {
   open: async () => (await import('./open.ts')).open,
-  sign: signing(
-    ({ signBatches }) =>
-      (task) =>
-        signBatches(engine, task),
-  ),
-  seal: signing(
-    ({ signHead }) =>
-      (task) =>
-        signHead(engine, task),
-  ),
-  certify: signing(
-    ({ signCheckpoint }) =>
-      (task) =>
-        signCheckpoint(engine, task),
-  ),
+  sign: async () => {
+    const { signBatches } = await import('./sign.ts');
+    return (task) => signBatches(engine, task);
+  },
+  seal: async () => {
+    const { signHead } = await import('./sign.ts');
+    return (task) => signHead(engine, task);
+  },
+  certify: async () => {
+    const { signCheckpoint } = await import('./sign.ts');
+    return (task) => signCheckpoint(engine, task);
+  },
   derive: async () => (await import('./slhdsa.ts')).derive,
-  pair: signing(
-    ({ tryPairs }) =>
-      (task) =>
-        tryPairs(engine, task),
-  ),
+  pair: async () => {
+    const { tryPairs } = await import('./sign.ts');
+    return (task) => tryPairs(engine, task);
+  },
   evidence: async () => (await import('./evidence.ts')).evidence,
   rewrap: async () => (await import('./wrap.ts')).rewrap,
   unwrap: async () => (await import('./wrap.ts')).unwrap,
@@ -60,10 +56,6 @@ export default async function perform(message: Message): Promise<Answer<JobName>
 async function dispatch<Name extends JobName>({ job, task }: { job: Name; task: Jobs[Name]['task'] }) {
   const perform: Job<Name> = await LOAD[job]();
   return perform(task);
-}
-
-function signing<Of>(pick: (code: typeof import('./sign.ts')) => Of): () => Promise<Of> {
-  return async () => pick(await import('./sign.ts'));
 }
 
 function beNice(nice: number): void {
