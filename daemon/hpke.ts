@@ -11,36 +11,48 @@ const KEY_BYTES = 32;
 const SECRET_BYTES = 2 * KEY_BYTES;
 const EMPTY = new Uint8Array(0);
 
-type Keys = readonly [first: KeyObject, second: KeyObject];
+/** By the side that sends; the first of `sides` has the first half of the secret. */
+type Keys<Side extends string> = Readonly<Record<Side, KeyObject>>;
+type Sides<Side extends string> = readonly [Side, Side];
 
 /**
  * @param x_wing  public, raw
  * @param info    what the secret is bound to
  */
-export async function sealKeys(x_wing: Uint8Array, info: Uint8Array): Promise<{ sealed: Uint8Array; keys: Keys }> {
+export async function sealKeys<Side extends string>(
+  x_wing: Uint8Array,
+  info: Uint8Array,
+  sides: Sides<Side>,
+): Promise<{ sealed: Uint8Array; keys: Keys<Side> }> {
   const secret = randomFillSync(offHeap(SECRET_BYTES));
   try {
     const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });
     const recipientPublicKey = await suite.kem.deserializePublicKey(x_wing.slice().buffer);
     const { enc, ct } = await suite.seal({ recipientPublicKey, info: info.slice().buffer }, secret.buffer);
-    return { sealed: concat(new Uint8Array(enc), new Uint8Array(ct)), keys: keysOf(secret) };
+    return { sealed: concat(new Uint8Array(enc), new Uint8Array(ct)), keys: keysOf(secret, sides) };
   } finally {
     secret.fill(0);
   }
 }
 
 /** @returns null for what was sealed to another key, or bound to something else */
-export function openKeys(key: XWingHandle, sealed: Uint8Array, info: Uint8Array): Keys | null {
+export function openKeys<Side extends string>(
+  key: XWingHandle,
+  sealed: Uint8Array,
+  info: Uint8Array,
+  sides: Sides<Side>,
+): Keys<Side> | null {
   const secret = openXWing(key, sealed, info, EMPTY);
   if (secret === null || secret.length !== SECRET_BYTES) return null;
   try {
-    return keysOf(secret);
+    return keysOf(secret, sides);
   } finally {
     secret.fill(0);
   }
 }
 
-const keysOf = (secret: Uint8Array): Keys => [
-  createSecretKey(secret.subarray(0, KEY_BYTES)),
-  createSecretKey(secret.subarray(KEY_BYTES)),
-];
+const keysOf = <Side extends string>(secret: Uint8Array, [first, second]: Sides<Side>) =>
+  ({
+    [first]: createSecretKey(secret.subarray(0, KEY_BYTES)),
+    [second]: createSecretKey(secret.subarray(KEY_BYTES)),
+  }) as Keys<Side>;

@@ -16,21 +16,16 @@ export interface TransferKeys {
 }
 
 /** @param x_wing  the successor's public handover key, raw */
-export async function sealSecret(
-  x_wing: Uint8Array,
-  info: Uint8Array,
-): Promise<{ sealed: Uint8Array; keys: TransferKeys }> {
-  const { sealed, keys } = await sealKeys(x_wing, info);
-  return { sealed, keys: named(keys) };
+export function sealSecret(x_wing: Uint8Array, info: Uint8Array): Promise<{ sealed: Uint8Array; keys: TransferKeys }> {
+  return sealKeys(x_wing, info, SIDES);
 }
 
 /** @returns null for what was sealed to another key, or for another transfer */
 export function openSecret(key: XWingHandle, sealed: Uint8Array, info: Uint8Array): TransferKeys | null {
-  const keys = openKeys(key, sealed, info);
-  return keys && named(keys);
+  return openKeys(key, sealed, info, SIDES);
 }
 
-const named = ([predecessor, successor]: readonly [KeyObject, KeyObject]): TransferKeys => ({ predecessor, successor });
+const SIDES = ['predecessor', 'successor'] as const;
 
 /** Where a message stands. An index is used once under a key: what is asked for again is sent again as it was. */
 export interface Place {

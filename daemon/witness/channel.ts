@@ -36,21 +36,16 @@ export function channelSubject(
 }
 
 /** The sequencer's end. `info` is the subject of the witness's quote, so a secret opens in no other channel. */
-export async function sealSecret(
-  x_wing: Uint8Array,
-  info: Uint8Array,
-): Promise<{ sealed: Uint8Array; keys: ChannelKeys }> {
-  const { sealed, keys } = await sealKeys(x_wing, info);
-  return { sealed, keys: named(keys) };
+export function sealSecret(x_wing: Uint8Array, info: Uint8Array): Promise<{ sealed: Uint8Array; keys: ChannelKeys }> {
+  return sealKeys(x_wing, info, SIDES);
 }
 
 /** The witness's end. @returns null for what was sealed to another key, or for another channel */
 export function openSecret(key: XWingHandle, sealed: Uint8Array, info: Uint8Array): ChannelKeys | null {
-  const keys = openKeys(key, sealed, info);
-  return keys && named(keys);
+  return openKeys(key, sealed, info, SIDES);
 }
 
-const named = ([primary, witness]: readonly [KeyObject, KeyObject]): ChannelKeys => ({ primary, witness });
+const SIDES = ['primary', 'witness'] as const;
 
 /** A message from this side. A sequence is used once in each direction: the sender counts, the witness answers each once. */
 export function box(keys: ChannelKeys, side: Side, session: string, sequence: number, value: unknown): string {
