@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { getAddress } from 'viem';
 import { describe, expect, it } from 'vitest';
 import {
-  ASSET_TYPES,
   actDigest,
   assetOf,
   assetsRoot,
@@ -18,6 +17,7 @@ import {
 } from './asset.ts';
 import { hex } from './encoding.ts';
 import { EMPTY_ROOT } from './tree.ts';
+import { ASSET_TYPES } from './words.ts';
 
 /** As the deployment guide writes it, with the address of its example. */
 const guide: RegistrationInput = {

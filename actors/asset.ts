@@ -2,6 +2,7 @@
 // and is printed in the OpenAPI document; the functions say what a registration becomes, what it is bound by in the log and
 // in batches, and how it is shown. A registration is taken literally: what a policy leaves out is filled in when it is
 // registered and shown from then on, so that nobody has to guess what is enforced. Its lifecycle is protection.ts.
+
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import { z } from 'zod';
 import { type AbiFunction, FUNCTION_NAME, functionOfJson, type JsonFunction, parseFunction } from './abi.ts';
@@ -9,21 +10,8 @@ import { assetActDigest, assetDigest, policyDigest } from './digest.ts';
 import { Digest, decimal, hex, hexOf, utf8 } from './encoding.ts';
 import { LABEL_BYTES_MAX, RiskLevel } from './envelope.ts';
 import { DEFAULT_OPERATIONS, OWN_OPERATIONS } from './operation.ts';
-import { ASSET_STATES, type AssetState } from './protection.ts';
 import { rootOf } from './tree.ts';
-
-/** Numbered in this order in `aegis/asset/v1`. */
-export const ASSET_TYPES = [
-  'OnChainToken',
-  'OnChainNFT',
-  'OnChainData',
-  'OffChainDatabase',
-  'OffChainFile',
-  'OffChainStream',
-  'OffChainApi',
-  'CrossChainBridge',
-] as const;
-export type AssetType = (typeof ASSET_TYPES)[number];
+import { ASSET_STATES, ASSET_TYPES, type AssetState, type AssetType } from './words.ts';
 
 export const OPERATIONS_MAX = 64;
 export const FUNCTIONS_MAX = 128;

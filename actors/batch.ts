@@ -1,6 +1,7 @@
 // A batch and its file (DESIGN §3 "The batch file", §4): the schema that the API serves, the demo writes and the verifier
 // reads, and the roots of its header. The file is self-contained but for trust anchors. Pure; the machine that drives a
 // batch through its stages is sequencing.ts.
+
 import { z } from 'zod';
 import { Touched } from './asset.ts';
 import { Checkpoint } from './checkpoint.ts';
@@ -19,12 +20,12 @@ import {
   uintBytes,
 } from './encoding.ts';
 import { ASSET_REFS_MAX, AssetRefs, CIPHERTEXT_BYTES_MAX, RiskLevel, SCHEMES, TxId } from './envelope.ts';
-import { CATEGORIES, ERAS } from './indicator.ts';
 import { Keyset } from './keyset.ts';
 import { Attestation } from './quote.ts';
 import { RECOMMENDATIONS } from './recommendation.ts';
 import { Head, ML_DSA_SIGNATURE_BYTES, SealSignatures } from './seal.ts';
 import { rootOf } from './tree.ts';
+import { CATEGORIES, ERAS } from './words.ts';
 
 export const BATCH_VERSION = 1;
 

@@ -2,13 +2,14 @@
 // of the log. The schemas are those of the API, of batches that belong to a migration and of exported files. `state_hash` is
 // a Merkle root over snapshots, so it can be computed part by part, and says nothing of keys or wraps: a rotation
 // in between changes no state.
+
 import { z } from 'zod';
-import { ASSET_TYPES, type Asset, byId, policyDigestOf, RegisteredId, touchedDigest } from './asset.ts';
+import { type Asset, byId, policyDigestOf, RegisteredId, touchedDigest } from './asset.ts';
 import { checkpointDigest } from './digest.ts';
 import { base64Of, Counter, concat, Digest, decimal, fromHex, hex, Timestamp, uint, uintBytes } from './encoding.ts';
-import { ASSET_STATES } from './protection.ts';
 import { ML_DSA_SIGNATURE_BYTES } from './seal.ts';
 import { EMPTY_ROOT, leafHash, nodeHash } from './tree.ts';
+import { ASSET_STATES, ASSET_TYPES } from './words.ts';
 
 /** Context of the signature. */
 export const CHECKPOINT_CONTEXT = 'aegis/checkpoint/v1';

@@ -1,11 +1,13 @@
 // Indicators (DESIGN §9): one observed threat each, as operators, feeds and the daemon itself report them. The schema bounds
 // every field, because indicators come from outside; the weights and eras here are what the score in risk.ts goes by. An
 // indicator says what was seen and how sure its source is; what follows from it is not its business.
+
 import { z } from 'zod';
 import { Counter, Timestamp, timestamp } from './encoding.ts';
+import { CATEGORIES, type Category, ERAS } from './words.ts';
 
 /** Shares of the whole in ten-thousandths (DESIGN §9); they add up to 10,000. */
-export const CATEGORY_WEIGHTS = {
+export const CATEGORY_WEIGHTS: Readonly<Record<Category, number>> = {
   digital_signatures: 1200,
   zk_proof_forgery: 1000,
   decryption_hndl: 1200,
@@ -18,14 +20,7 @@ export const CATEGORY_WEIGHTS = {
   smart_contracts: 800,
   side_channel: 600,
   migration_agility: 600,
-} as const;
-
-export type Category = keyof typeof CATEGORY_WEIGHTS;
-export const CATEGORIES = Object.keys(CATEGORY_WEIGHTS) as [Category, ...Category[]];
-
-/** Of machines: none that matter, noisy ones of today, fault-tolerant ones. In this order. */
-export const ERAS = ['pre_quantum', 'nisq', 'fault_tolerant'] as const;
-export type Era = (typeof ERAS)[number];
+};
 
 /** How many may be reported at once, and how long one may be. */
 export const INDICATORS_MAX = 256;

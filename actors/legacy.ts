@@ -2,8 +2,10 @@
 // registration here. `aegisd import` reads it and hands the registrations to a daemon. Nothing is taken in silence or left out in
 // silence: every item gets a line, and so does each part of an asset that stays behind. Keys are never taken: one that lay in a
 // file is no secret any more.
+
 import { z } from 'zod';
-import { ASSET_TYPES, Registration, type RegistrationInput } from './asset.ts';
+import { Registration, type RegistrationInput } from './asset.ts';
+import { ASSET_TYPES } from './words.ts';
 
 export const LEGACY_ITEMS_MAX = 100_000;
 const TEXT_MAX = 1_024;

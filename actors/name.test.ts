@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { getShortestPaths, getSimplePaths } from 'xstate/graph';
 import { begin, step } from './effect.ts';
-import { NAME_STATES, type NameContext, type NameEvent, type NameState, nameMachine, STALE_FAILURES } from './name.ts';
+import { type NameContext, type NameEvent, nameMachine, STALE_FAILURES } from './name.ts';
+import { NAME_STATES, type NameState } from './words.ts';
 
 const EVENTS: readonly NameEvent[] = [
   { type: 'due' },

@@ -3,6 +3,7 @@
 // is never given up. What no retry can mend is `quarantined` with its reason, until the owner brings another key or record.
 //
 // The owner may bring a newer record at any time: whatever is under way, the name is due again.
+
 import { assign, setup } from 'xstate';
 
 /** Why a name is left alone until its owner brings something else. */
@@ -24,18 +25,6 @@ export type NameEvent =
   | { type: 'refused'; reason: QuarantineReason; detail?: string }
   /** The owner, or the network, has brought a record or a key. */
   | { type: 'updated' };
-
-export const NAME_STATES = [
-  'due',
-  'opening',
-  'signed',
-  'publishing',
-  'published',
-  'retrying',
-  'stale',
-  'quarantined',
-] as const;
-export type NameState = (typeof NAME_STATES)[number];
 
 export const NAME_MACHINE_VERSION = 1;
 /** Failures in a row after which a name shows as stale. */

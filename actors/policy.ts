@@ -1,6 +1,7 @@
 // What a policy lets through (DESIGN §7): one pure function for transactions that were opened, and its rules again for the data
 // API. Whatever a transaction reaches is judged for each asset that is registered there; the first rule that is broken gives
 // the refusal. What the policy can't see (docs/assets.md) it doesn't promise, but what it could see and can't read is refused.
+
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import type { Budget } from './abi.ts';
 import { parseFunction } from './abi.ts';
@@ -9,9 +10,10 @@ import { type Address, type Reach, reach, WRAPPER_INTERFACE } from './calldata.t
 import { concat, fromHex, hex } from './encoding.ts';
 import type { Scheme } from './envelope.ts';
 import { type Interface, interfaceOf, operationOf, STANDARD } from './operation.ts';
-import { type AssetState, type MigratingState, stateAt } from './protection.ts';
+import { type MigratingState, stateAt } from './protection.ts';
 import type { Refusal } from './refusal.ts';
 import { encodeUint, listPrefix } from './rlp.ts';
+import type { AssetState } from './words.ts';
 
 /** What the enclave knows while it judges; the same for a whole batch. */
 export interface World {

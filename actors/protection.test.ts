@@ -1,16 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { getShortestPaths } from 'xstate/graph';
-import {
-  ASSET_EVENTS,
-  ASSET_STATES,
-  type AssetState,
-  advance,
-  assetMachine,
-  HYSTERESIS,
-  holdLevel,
-  stateAt,
-} from './protection.ts';
+import { ASSET_EVENTS, advance, assetMachine, HYSTERESIS, holdLevel, stateAt } from './protection.ts';
+import { ASSET_STATES, type AssetState } from './words.ts';
 
 const ACCEPTED: Record<AssetState, readonly string[]> = {
   Active: ['protected', 'migration_started'],

@@ -2,19 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { RiskAssessment } from './batch.ts';
 import { CATALOGUE } from './catalogue.ts';
-import {
-  CATEGORIES,
-  CATEGORY_WEIGHTS,
-  type Category,
-  ERAS,
-  type Era,
-  type Indicator,
-  type Origin,
-  type Threat,
-  threatOf,
-} from './indicator.ts';
+import { CATEGORY_WEIGHTS, type Indicator, type Origin, type Threat, threatOf } from './indicator.ts';
 import { THRESHOLDS } from './recommendation.ts';
 import { assess, assessmentOf, type Circumstances, decay, explain, HALF_LIFE_MAX_MS, hazard } from './risk.ts';
+import { CATEGORIES, type Category, ERAS, type Era } from './words.ts';
 
 const NOW_MS = Date.parse('2026-06-01T00:00:00.000Z');
 const DAY_MS = 86_400_000;

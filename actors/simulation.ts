@@ -1,8 +1,10 @@
 // A simulated threat, calm to emergency and back, from a seed: what `aegisd qrm simulate` plays where the configuration allows it.
 // Pure: round after round it says which indicators there are; the same seed says the same on every machine. Upstream's simulation
 // start and stop have their successors here.
+
 import { timestamp } from './encoding.ts';
-import { CATEGORIES, type Category, type Threat, threatOf } from './indicator.ts';
+import { type Threat, threatOf } from './indicator.ts';
+import { CATEGORIES, type Category } from './words.ts';
 
 /** Of one simulation. The threat is at its height in the middle. */
 export const SIMULATION_ROUNDS = 24;

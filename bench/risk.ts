@@ -1,7 +1,9 @@
 // How long it takes to assess 10,000 indicators, which is the most that may be kept, beside one pass that only adds them up; and
 // to explain the hundred heaviest of them.
-import { CATEGORIES, ERAS, type Threat, threatOf } from '../actors/indicator.ts';
+
+import { type Threat, threatOf } from '../actors/indicator.ts';
 import { assess, explain } from '../actors/risk.ts';
+import { CATEGORIES, ERAS } from '../actors/words.ts';
 import { type Figure, median, time } from './figure.ts';
 
 const COUNT = 10_000;

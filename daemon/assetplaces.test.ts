@@ -1,11 +1,13 @@
 // The tally says at any level what looking at every asset would say, whatever was placed and moved; and a store that has none gets it.
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { type Asset, assetOf, Registration } from '../actors/asset.ts';
-import { ASSET_STATES, type AssetState, stateAt } from '../actors/protection.ts';
+import { stateAt } from '../actors/protection.ts';
+import { ASSET_STATES, type AssetState } from '../actors/words.ts';
 import { settings } from '../test/house.ts';
 import { assetStates, placeAsset, placeKey, unplaceAsset } from './assetplaces.ts';
 import { MIGRATIONS, SCHEMA_VERSION } from './schema.ts';

@@ -3,12 +3,11 @@
 // memory: nothing is loaded at the start, and whether an asset is protected follows from one number.
 //
 // Promises: a privileged act is one step with its entry in the log and in the journal; the indexes agree with the records.
+
 import assert from 'node:assert';
 import {
-  ASSET_TYPES,
   type Asset,
   type AssetAct,
-  type AssetType,
   actDigest,
   assetOf,
   type PolicyPatch,
@@ -20,7 +19,8 @@ import {
   touchedOf,
 } from '../actors/asset.ts';
 import { hex } from '../actors/encoding.ts';
-import { ASSET_STATES, type AssetState, holdLevel, type MigratingState, stateAt } from '../actors/protection.ts';
+import { holdLevel, type MigratingState, stateAt } from '../actors/protection.ts';
+import { ASSET_STATES, ASSET_TYPES, type AssetState, type AssetType } from '../actors/words.ts';
 import { assetStates, placeAsset, placeOf, unplaceAsset } from './assetplaces.ts';
 import { type FreezeRefusal, freeze, migratingState } from './freeze.ts';
 import { appendLog } from './log.ts';

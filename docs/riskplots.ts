@@ -1,8 +1,10 @@
 // The plots of docs/risk.md, each computed by the code that the daemon runs.
-import { ERAS, type Threat, threatOf } from '../actors/indicator.ts';
+
+import { type Threat, threatOf } from '../actors/indicator.ts';
 import { advance, CALM, RECOMMENDATIONS, recommendationOf, type Stance, THRESHOLDS } from '../actors/recommendation.ts';
 import { assess, SCORE_MAX } from '../actors/risk.ts';
 import { SIMULATION_ROUNDS, simulate } from '../actors/simulation.ts';
+import { ERAS } from '../actors/words.ts';
 import { plot, type Series } from './plot.ts';
 
 const DAY_MS = 86_400_000;

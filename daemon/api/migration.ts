@@ -1,14 +1,15 @@
 // Migration over HTTP (DESIGN §8), by the deployment guide's lines as they stand: `curl -d` sends a form's media type with JSON in
 // it, and a start comes with no body at all. What is decided is the operator's; how it stands, and every checkpoint, is for
 // everyone. The snapshots of a checkpoint come in parts, so that a hundred thousand of them are no single answer.
+
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { Checkpoint, CheckpointId, Snapshot } from '../../actors/checkpoint.ts';
 import { AttestedInclusion } from '../../actors/checkpointfile.ts';
 import { Counter, Digest, Timestamp, timestamp } from '../../actors/encoding.ts';
 import { ASSETS_WHILE, MIGRATION_STATES } from '../../actors/migration.ts';
-import { ASSET_STATES } from '../../actors/protection.ts';
 import { CompleteMigration, StartMigration } from '../../actors/wish.ts';
+import { ASSET_STATES } from '../../actors/words.ts';
 import { sealParts } from '../batches.ts';
 import { checkpointOf, listCheckpoints, signedCheckpoint, snapshotsOf } from '../checkpoints.ts';
 import { type CheckpointRecord, checkpointRecord, newestMigration } from '../freeze.ts';

@@ -4,8 +4,9 @@ import { ConfigError, issueText } from '../../config/error.ts';
 import { ROLES, type Role } from '../api/token.ts';
 import { writeBundle } from '../deploy/bundle.ts';
 import { dstackBundle } from '../deploy/dstack.ts';
-import { type Bundle, type Plan, planned, plannedFromPhala, type Target } from '../deploy/plan.ts';
+import { type Bundle, type Plan, planned, plannedFromPhala } from '../deploy/plan.ts';
 import { systemdBundle } from '../deploy/systemd.ts';
+import type { Target } from '../deploy/target.ts';
 import { EXIT, VERSION } from './program.ts';
 
 export interface DeployOptions {

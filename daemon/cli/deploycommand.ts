@@ -1,8 +1,8 @@
 // What `aegisd deploy` takes; what it does is in deploy.ts. program.ts adds it.
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { ROLES } from '../api/token.ts';
-import { TARGETS } from '../deploy/plan.ts';
 import { isPinned } from '../deploy/reference.ts';
+import { TARGETS } from '../deploy/target.ts';
 import { daemonUrl } from './argument.ts';
 
 const pinned = (value: string): string => {

@@ -9,9 +9,7 @@ import { convertPhala, type ReportLine } from '../../config/phala.ts';
 import { address, type Config, isLoopback, type Settings } from '../../config/schema.ts';
 import { readSource } from '../../config/source.ts';
 import { ruleFlaws } from '../rules.ts';
-
-export const TARGETS = ['dstack', 'systemd'] as const;
-export type Target = (typeof TARGETS)[number];
+import type { Target } from './target.ts';
 
 export interface Plan {
   /** Text of sequencer.toml as it is deployed. */

@@ -1,19 +1,15 @@
 // The records of names and everything that is kept beside them (DESIGN §10): the schedule as an index by due time, whose record ends
 // first as another, and how many names stand where. Only this file writes them, all in the step that changes a name, so that
 // the schedule is read and never rebuilt: names cost disk and no memory.
+
 import assert from 'node:assert';
 import type { Snapshot } from '../../actors/effect.ts';
 import { begin, step as stepMachine } from '../../actors/effect.ts';
 import { base64, fromBase64, uintBytes } from '../../actors/encoding.ts';
 import type { Candidate } from '../../actors/extension.ts';
 import type { IpnsEntry } from '../../actors/ipns.ts';
-import {
-  NAME_MACHINE_VERSION,
-  type NameContext,
-  type NameEvent,
-  type NameState,
-  nameMachine,
-} from '../../actors/name.ts';
+import { NAME_MACHINE_VERSION, type NameContext, type NameEvent, nameMachine } from '../../actors/name.ts';
+import type { NameState } from '../../actors/words.ts';
 import type { Reader, Transaction } from '../store.ts';
 
 /** What a record says, and the record itself. */

@@ -1,11 +1,13 @@
 // What GET /qrm/risk says: the assessment under which the next batch is ordered, with the heaviest indicators and, where it is
 // asked for, what each does to the score. Plain functions over the room; the CLI and the library show the same.
+
 import { z } from 'zod';
 import { Counter, Timestamp, timestamp, uint } from '../../actors/encoding.ts';
 import { RISK_MAX, SCHEMES } from '../../actors/envelope.ts';
-import { CATEGORIES, ERAS, type Threat, Threat as ThreatSchema } from '../../actors/indicator.ts';
+import { type Threat, Threat as ThreatSchema } from '../../actors/indicator.ts';
 import { RECOMMENDATIONS, THRESHOLDS } from '../../actors/recommendation.ts';
 import { explain } from '../../actors/risk.ts';
+import { CATEGORIES, ERAS } from '../../actors/words.ts';
 import type { RiskRoom } from './room.ts';
 
 const TOP_THREATS = 3;

@@ -1,8 +1,8 @@
 // Writes §13 of docs/format.md from the files of the worked example. Each block is named by its fence, so that
 // test/format.test.ts can read the values back and recompute them on a path of its own.
+
 import { hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { ASSET_TYPES } from '../../actors/asset.ts';
 import { BatchFile } from '../../actors/batch.ts';
 import { canonicalJson } from '../../actors/canonical.ts';
 import { Checkpoint, digestOfCheckpoint, Snapshot, snapshotEntry } from '../../actors/checkpoint.ts';
@@ -25,9 +25,9 @@ import { batchHash } from '../../actors/eip712.ts';
 import { concat, fromBase64, fromHex, hex, uintBytes, utf8 } from '../../actors/encoding.ts';
 import { Envelope, identify, refsRoot, schemeNumber } from '../../actors/envelope.ts';
 import { digestOf, Order } from '../../actors/order.ts';
-import { ASSET_STATES } from '../../actors/protection.ts';
 import { Receipt } from '../../actors/receipt.ts';
 import { leafHash, rootOf } from '../../actors/tree.ts';
+import { ASSET_STATES, ASSET_TYPES } from '../../actors/words.ts';
 import { ADMIN_SEED, CHAIN_ID, LOG_RANDOM, ROOT } from './seed.ts';
 
 const CheckpointExample = Checkpoint.extend({ asset_snapshots: Snapshot.array() });
