@@ -6,16 +6,10 @@ import { type AmdPki, amdOf, makeAmdPki, makeSnp, type SnpSettings, TCB, tcbByte
 import type { AmdCollateral, Product } from './amdchain.ts';
 import { readPem, writePem } from './certificate.ts';
 import { concat } from './encoding.ts';
-import {
-  AMD_ROOTS_SHA256,
-  claimedRoot,
-  type Evidence,
-  type EvidencePolicy,
-  HARDWARE_ROOTS,
-  verifyEvidence,
-} from './evidence.ts';
+import { AMD_ROOTS_SHA256, type Evidence, type EvidencePolicy, HARDWARE_ROOTS } from './evidence.ts';
 import { little } from './intelquote.ts';
 import { canonicalSnpReport } from './snp.ts';
+import { claimedRoot, verifyEvidence } from './verification.ts';
 
 const file = (name: string) => readFileSync(new URL(`../test/fixtures/tee/snp/${name}`, import.meta.url));
 const pem = (name: string) => readPem(file(name).toString())[0]!;

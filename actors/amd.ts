@@ -1,7 +1,9 @@
 // Judges an SEV-SNP report (56860, ATTESTATION_REPORT): that its chip signed it, that the certificate stands for this chip and
-// these firmware versions, and that nobody may debug the guest, move it, or speak for a lower privilege level. evidence.ts
+// these firmware versions, and that nobody may debug the guest, move it, or speak for a lower privilege level. verification.ts
 // calls this; amdchain.ts has checked the certificates before. AMD publishes no TCB statuses, so the policy names the
 // least versions itself.
+import { p384 } from '@noble/curves/nist.js';
+import { sha384 } from '@noble/hashes/sha2.js';
 import {
   type AmdChain,
   AmdCollateral,
@@ -13,13 +15,10 @@ import {
 } from './amdchain.ts';
 import { Refused, refuse, requireCollateral } from './check.ts';
 import { equal, hex } from './encoding.ts';
-import type { Evidence, EvidencePolicy, Genuine } from './evidence.ts';
-import { isSnpSigned, readSnpReport, type SnpField, snpField, snpNumber } from './snp.ts';
+import { type Evidence, type EvidencePolicy, type Genuine, UNRATED } from './evidence.ts';
+import { productOf, readSnpReport, type SnpField, signedParts, snpField, snpNumber } from './snp.ts';
 
 const MISSING = 'a report needs the certificates of its chip';
-
-/** What the status of a report says, whatever its versions: there is nobody to rate them. */
-export const UNRATED = 'Unrated';
 
 /** Guest policy (56860, table 10): bit 17 is always one. */
 const POLICY = { reserved: 1n << 17n, migration: 1n << 18n, debug: 1n << 19n } as const;
@@ -93,18 +92,19 @@ function requirePlatform(report: Uint8Array, chain: AmdChain): void {
   }
 }
 
-/** CPUID family and model, which reports have from version 3 on. @returns null where the report doesn't say */
-export function productOf(report: Uint8Array): Product | 'an unknown processor' | null {
-  if (snpNumber(report, 'version') < 3n) return null;
-  const [family, model] = [snpNumber(report, 'cpuid_family'), snpNumber(report, 'cpuid_model')];
-  if (family === 0x1an) return 'Turin';
-  if (family !== 0x19n) return 'an unknown processor';
-  return model < 0x10n ? 'Milan' : 'Genoa';
+function requireSignature(report: Uint8Array, chain: AmdChain): void {
+  if (isSigned(report, chain.publicKey)) return;
+  throw new Refused('quote_signature_invalid', `the report was not signed by the key of its ${chain.endorsement}`);
 }
 
-function requireSignature(report: Uint8Array, chain: AmdChain): void {
-  if (isSnpSigned(report, chain.publicKey)) return;
-  throw new Refused('quote_signature_invalid', `the report was not signed by the key of its ${chain.endorsement}`);
+/** ECDSA P-384 with SHA-384. @param publicKey  97 bytes, uncompressed */
+function isSigned(report: Uint8Array, publicKey: Uint8Array): boolean {
+  try {
+    const { body, signature } = signedParts(report);
+    return p384.verify(signature, sha384(body), publicKey, { prehash: false, lowS: true });
+  } catch {
+    return false;
+  }
 }
 
 /** A TCB_VERSION of 8 bytes (56860, table 3): Turin has other places than those before it. */

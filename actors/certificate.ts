@@ -1,8 +1,9 @@
 // X.509 certificates and CRLs of Intel's SGX/TDX hierarchy (RFC 5280 profile: P-256, SHA-256), read strictly and checked
-// without node:crypto, so that a browser can do it too. evidence.ts calls this for what @phala/dcap-qvl leaves out: CRL
+// without node:crypto, so that a browser can do it too. verification.ts calls this for what @phala/dcap-qvl leaves out: CRL
 // signatures and dates, names and CA flags along the chain, one spelling of PEM and DER. Promises: nothing of the input
 // lies outside what a signature covers, and of ECDSA's two equal signatures (r, s) and (r, n - s) only the lower s is read.
 import { verifyP256 } from '#p256';
+import { refuse } from './check.ts';
 import {
   bits,
   type Element,
@@ -173,4 +174,17 @@ export function readPlatform(pck: Certificate): { ppid: Uint8Array; pce_id: Uint
 /** PEM of a PCK chain as quotes carry it: Intel's library ends the text with a NUL. */
 export function writePckChain(certificates: readonly Uint8Array[]): Uint8Array {
   return utf8(`${writePem(certificates)}\0`);
+}
+
+/**
+ * Leaf, CA and root as a quote carries them, in the one PEM text that Intel's library writes, closing NUL included.
+ *
+ * @throws {Refused} chain_malformed
+ */
+export function readPckChain(pck_chain: Uint8Array): Certificate[] {
+  return refuse('chain_malformed', 'PCK chain of the quote', () => {
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(pck_chain);
+    if (!text.endsWith('\0')) throw new SyntaxError('the PEM text does not end with a NUL');
+    return readChain(text.slice(0, -1), 3);
+  });
 }

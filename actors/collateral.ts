@@ -1,5 +1,5 @@
 // Intel's collateral for a quote (DCAP "QuoteCollateralV3"): revocation lists, TCB information and the identity of the quoting
-// enclave, each with the chain of its issuer. evidence.ts calls this before @phala/dcap-qvl, which never looks at the CRL's
+// enclave, each with the chain of its issuer. verification.ts calls this before @phala/dcap-qvl, which never looks at the CRL's
 // issuer chain, signatures or dates, accepts empty lists, and links no names. Promises: after `checkCollateral` every byte of
 // the nine strings is in its one spelling, and every certificate and list is signed, in date, by whom it should be, under
 // one trusted root.

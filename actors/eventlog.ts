@@ -1,4 +1,4 @@
-// The event log of a TDX guest (dstack's JSON form) and its replay into RTMR0-3. evidence.ts replays it, the dstack provider
+// The event log of a TDX guest (dstack's JSON form) and its replay into RTMR0-3. verification.ts replays it, the dstack provider
 // brings it into canonical form before it is published. A register binds only digests and their order, so the canonical
 // log holds nothing else: boot events (RTMR0-2) are bare digests, sorted by register; runtime events (RTMR3) keep name and
 // payload, because their digest is recomputed from them. Each change of a canonical log then changes a register.

@@ -4,14 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { type Collateral, canonicalCollateral } from './collateral.ts';
 import { hex } from './encoding.ts';
 import { canonicalEventLog } from './eventlog.ts';
-import {
-  type Evidence,
-  type EvidencePolicy,
-  INTEL_ROOT_DER,
-  type TdxMeasurements,
-  verifyEvidence,
-} from './evidence.ts';
+import { type Evidence, type EvidencePolicy, INTEL_ROOT_DER, type TdxMeasurements } from './evidence.ts';
 import { canonicalQuote } from './intelquote.ts';
+import { verifyEvidence } from './verification.ts';
 
 // Real quotes with real collateral; test/fixtures/tee says where they are from and what each must yield.
 const file = (name: string) => readFileSync(new URL(`../test/fixtures/tee/${name}`, import.meta.url));

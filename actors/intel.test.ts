@@ -11,8 +11,9 @@ import { readCertificate } from './certificate.ts';
 import type { Collateral } from './collateral.ts';
 import { concat, hex, utf8 } from './encoding.ts';
 import { canonicalEventLog, replay } from './eventlog.ts';
-import { claimedRoot, type Evidence, type EvidencePolicy, verifyEvidence } from './evidence.ts';
+import type { Evidence, EvidencePolicy } from './evidence.ts';
 import { canonicalQuote, little, readQuote, versionOf, writeQuote } from './intelquote.ts';
+import { claimedRoot, verifyEvidence } from './verification.ts';
 
 const END_MS = Date.UTC(2026, 6, 1);
 const NOW_MS = Date.UTC(2026, 5, 1);

@@ -1,14 +1,14 @@
 // Judges quotes of Intel's platforms, TDX and SGX: the chain and collateral (collateral.ts), signatures and TCB levels
 // (@phala/dcap-qvl), and what that library leaves out: the TDX module's signer and level, a quoting enclave in debug mode, an
-// enclave that was never initialized. evidence.ts calls this. Promises: what it returns was signed under a trusted root.
+// enclave that was never initialized. verification.ts calls this. Promises: what it returns was signed under a trusted root.
 import { extractCerts } from '@phala/dcap-qvl/src/utils.js';
 import { QuoteVerifier } from '@phala/dcap-qvl/src/verify.js';
-import { type Certificate, readChain, writePem } from './certificate.ts';
+import { readPckChain, writePem } from './certificate.ts';
 import { type EvidenceCode, Refused, refuse, requireCollateral } from './check.ts';
 import { Collateral, checkCollateral, type TdxTcbInfo } from './collateral.ts';
 import { equal, hex } from './encoding.ts';
 import type { Evidence, EvidencePolicy, Genuine } from './evidence.ts';
-import { type IntelQuote, readQuote, versionOf } from './intelquote.ts';
+import { readQuote, versionOf } from './intelquote.ts';
 import { type EnclaveField, enclaveField } from './sgx.ts';
 import { type ReportField, reportField } from './tdx.ts';
 
@@ -27,7 +27,7 @@ export function judgeIntel(
     throw new Refused('quote_malformed', `a quote of ${tee} where one of ${evidence.quote_type} belongs`);
   }
   const collateral = requireCollateral(Collateral, evidence.collateral, `a quote of ${tee} needs collateral`);
-  const checked = checkCollateral(collateral, readPckChain(quote), { tee, isTrusted, now_ms });
+  const checked = checkCollateral(collateral, readPckChain(quote.pck_chain), { tee, isTrusted, now_ms });
   // dcap-qvl has the same words for it and for an enclave in debug mode.
   if ((enclaveField(quote.qe_report, 'attributes')[0]! & ENCLAVE.debug) !== 0) {
     throw new Refused('qe_identity_mismatch', 'the quoting enclave is in debug mode');
@@ -38,19 +38,6 @@ export function judgeIntel(
   const found = tee === 'TDX' ? readGuest(quote.report) : readEnclave(quote.report);
   const { root, ppid, issued_ms, not_after_ms } = checked;
   return { status, rated: true, advisory_ids, ...found, root, platform_id: hex(ppid), issued_ms, not_after_ms };
-}
-
-/**
- * Leaf, CA and root from the quote, in the one PEM text that Intel's library writes, closing NUL included.
- *
- * @throws {Refused} chain_malformed
- */
-export function readPckChain({ pck_chain }: Pick<IntelQuote, 'pck_chain'>): Certificate[] {
-  return refuse('chain_malformed', 'PCK chain of the quote', () => {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(pck_chain);
-    if (!text.endsWith('\0')) throw new SyntaxError('the PEM text does not end with a NUL');
-    return readChain(text.slice(0, -1), 3);
-  });
 }
 
 /** dcap-qvl's refusals by the beginning of their text, since it has no codes. */

@@ -1,5 +1,5 @@
 // What a policy requires of evidence that is genuine: how old its collateral may be, which statuses and advisories it may have,
-// what it must attest, which enclave it must be and, by the event log, which application. evidence.ts calls this last, so
+// what it must attest, which enclave it must be and, by the event log, which application. verification.ts calls this last, so
 // that these codes mean: genuine, but not what was asked for. What is asked for and isn't there is refused.
 import { Refused, refuse } from './check.ts';
 import { equal, hex, utf8 } from './encoding.ts';

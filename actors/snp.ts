@@ -1,8 +1,7 @@
 // The report of an AMD SEV-SNP guest, 1,184 bytes ("SEV Secure Nested Paging Firmware ABI Specification", 56860, table
 // ATTESTATION_REPORT; versions 2 to 5). amd.ts judges what it reads; the tsm provider brings a raw report into the one form
 // that is published. Promises: nothing outside the signed part can be changed at will. Integers are little-endian.
-import { p384 } from '@noble/curves/nist.js';
-import { sha384 } from '@noble/hashes/sha2.js';
+import type { Product } from './amdchain.ts';
 import { concat, equal, uintBytes } from './encoding.ts';
 import { fieldIn, fillIn } from './layout.ts';
 import { toUint } from './rlp.ts';
@@ -96,17 +95,23 @@ export function canonicalSnpReport(raw: Uint8Array): Uint8Array {
   return writeSnpReport(raw.slice(0, SIGNED_BYTES), concat(uintBytes(r, 48), uintBytes(low, 48)));
 }
 
-/** ECDSA P-384 with SHA-384. @param publicKey  97 bytes, uncompressed */
-export function isSnpSigned(report: Uint8Array, publicKey: Uint8Array): boolean {
-  try {
-    const signature = concat(uintBytes(component(report, 0), 48), uintBytes(component(report, 1), 48));
-    return p384.verify(signature, sha384(report.subarray(0, SIGNED_BYTES)), publicKey, { prehash: false, lowS: true });
-  } catch {
-    return false;
-  }
+/** What `writeSnpReport` put together. @throws {SyntaxError} when r or s is not of P-384 */
+export function signedParts(report: Uint8Array): { body: Uint8Array; signature: Uint8Array } {
+  const signature = concat(uintBytes(component(report, 0), 48), uintBytes(component(report, 1), 48));
+  return { body: report.subarray(0, SIGNED_BYTES), signature };
 }
 
-const ORDER = p384.Point.Fn.ORDER;
+/** CPUID family and model, which reports have from version 3 on. @returns null where the report doesn't say */
+export function productOf(report: Uint8Array): Product | 'an unknown processor' | null {
+  if (snpNumber(report, 'version') < 3n) return null;
+  const [family, model] = [snpNumber(report, 'cpuid_family'), snpNumber(report, 'cpuid_model')];
+  if (family === 0x1an) return 'Turin';
+  if (family !== 0x19n) return 'an unknown processor';
+  return model < 0x10n ? 'Milan' : 'Genoa';
+}
+
+/** Of P-384 (SEC 2 §2.5.1). */
+const ORDER = 0xffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973n;
 
 function component(report: Uint8Array, index: 0 | 1): bigint {
   const offset = SIGNED_BYTES + index * COMPONENT_BYTES;

@@ -2,9 +2,10 @@
 // and what it says of itself is recomputed. Whole batches, and everything about TDX, are in verify.test.ts.
 import { beforeAll, describe, expect, it } from 'vitest';
 import { timestamp } from '../actors/encoding.ts';
-import { type Evidence, verifyEvidence } from '../actors/evidence.ts';
+import type { Evidence } from '../actors/evidence.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import { Attestation, attest, identityOf, readAttestation } from '../actors/quote.ts';
+import { verifyEvidence } from '../actors/verification.ts';
 import { makePki } from '../daemon/tee/pki.ts';
 import { makeCollateral } from '../daemon/tee/tdx.ts';
 import { type AmdPki, makeAmdPki, makeSgxCollateral, makeSgxQuote, makeSnp, makeTdx5Quote } from '../test/platforms.ts';

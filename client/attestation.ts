@@ -2,15 +2,10 @@
 // asks it about the seal of a batch, trust.ts about a keyset. Nothing that the attestation says of itself is believed: the
 // evidence is verified anew under roots that the reader trusts, and every other field must agree with what it yields.
 import { checkOf, type EvidenceCode } from '../actors/check.ts';
-import {
-  claimedRoot,
-  isHardwareRoot,
-  type QuoteType,
-  type VerifiedEvidence,
-  verifyEvidence,
-} from '../actors/evidence.ts';
+import { isHardwareRoot, type QuoteType, type VerifiedEvidence } from '../actors/evidence.ts';
 import { KEY_SOURCES, type Keyset } from '../actors/keyset.ts';
 import { type Attestation, disagreement, otherMeasurement, readAttestation } from '../actors/quote.ts';
+import { claimedRoot, verifyEvidence } from '../actors/verification.ts';
 import { evidencePolicy, missingAnchors, type VerificationPolicy } from './policy.ts';
 import { type Failure, fail } from './verdict.ts';
 

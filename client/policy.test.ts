@@ -6,9 +6,10 @@ import { readPem, writePem } from '../actors/certificate.ts';
 import { canonicalCollateral } from '../actors/collateral.ts';
 import { base64 } from '../actors/encoding.ts';
 import { canonicalEventLog } from '../actors/eventlog.ts';
-import { type Evidence, HARDWARE_ROOTS, verifyEvidence } from '../actors/evidence.ts';
+import { type Evidence, HARDWARE_ROOTS } from '../actors/evidence.ts';
 import { canonicalQuote } from '../actors/intelquote.ts';
 import { canonicalSnpReport } from '../actors/snp.ts';
+import { verifyEvidence } from '../actors/verification.ts';
 import { DEFAULT_POLICY, evidencePolicy, missingAnchors, VerificationPolicy } from './policy.ts';
 
 const read = (path: string) => readFileSync(new URL(`../${path}`, import.meta.url));

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readPem, writePem } from '../actors/certificate.ts';
-import { verifyEvidence } from '../actors/evidence.ts';
+import { verifyEvidence } from '../actors/verification.ts';
 import { pccs } from '../test/pccs.ts';
 import { type AmdPki, makeAmdPki, makeSgxCollateral, makeSgxQuote, makeSnp } from '../test/platforms.ts';
 import { type CollateralOptions, collateralSource } from './collateral.ts';

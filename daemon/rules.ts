@@ -2,8 +2,7 @@
 // policy file, so that an operator can demand of the own platform what its clients will. The loader is given `ruleFlaws` wherever
 // there is a file, and says where each stands. Promises: the rules as the verifier takes them, or a ConfigError that names the key.
 import { z } from 'zod';
-import { UNRATED } from '../actors/amd.ts';
-import type { EvidencePolicy } from '../actors/evidence.ts';
+import { type EvidencePolicy, UNRATED } from '../actors/evidence.ts';
 import { fieldPath } from '../client/json.ts';
 import { EVIDENCE_RULES, evidencePolicy } from '../client/policy.ts';
 import { ConfigError } from '../config/error.ts';

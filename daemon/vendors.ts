@@ -3,9 +3,8 @@
 // only brought into canonical form, for the verifier to judge. Promises: each answer has a deadline and a bound on its size,
 // no redirect is followed, and the list is that of the authority which issued the certificate in the quote.
 import { type AmdCollateral, arrangeAmdChain, type Product } from '../actors/amdchain.ts';
-import { readPem, readPlatform } from '../actors/certificate.ts';
+import { readPckChain, readPem, readPlatform } from '../actors/certificate.ts';
 import { type Collateral, canonicalCollateral } from '../actors/collateral.ts';
-import { readPckChain } from '../actors/intel.ts';
 import { readQuote } from '../actors/intelquote.ts';
 import { snpField } from '../actors/snp.ts';
 import type { CertificateTable } from './tee/provider.ts';
@@ -36,7 +35,7 @@ export interface IntelPlatform {
 
 /** @throws {SyntaxError} or a Refused, on a quote that is none */
 export function intelPlatform(quote_type: 'TDX' | 'SGX', quote: Uint8Array): IntelPlatform {
-  const [pck, ca] = readPckChain(readQuote(quote));
+  const [pck, ca] = readPckChain(readQuote(quote).pck_chain);
   const authority = /PCK (Platform|Processor) CA/.exec(ca!.commonName)?.[1];
   if (authority === undefined) throw new SyntaxError(`the PCK certificate was issued by ${ca!.commonName}`);
   return {

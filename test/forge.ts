@@ -21,13 +21,13 @@ import {
 import { batchHash } from '../actors/eip712.ts';
 import { base64, fromBase64, fromHex, hex, timestamp } from '../actors/encoding.ts';
 import { claimsAad, type Envelope, identify } from '../actors/envelope.ts';
-import { verifyEvidence } from '../actors/evidence.ts';
 import type { SignedHead } from '../actors/head.ts';
 import type { Keyset } from '../actors/keyset.ts';
 import { type Attestation, attest } from '../actors/quote.ts';
 import type { Head } from '../actors/seal.ts';
 import { decodeTransaction, recoverSender } from '../actors/transaction.ts';
 import { inclusionPath, leafHash, logLeaf, readerOf, rootAt, verifyInclusion } from '../actors/tree.ts';
+import { verifyEvidence } from '../actors/verification.ts';
 import { encryptEnvelope } from '../client/seal.ts';
 import { makePki, type Pki } from '../daemon/tee/pki.ts';
 import { makeCollateral, makeQuote } from '../daemon/tee/tdx.ts';

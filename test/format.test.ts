@@ -25,6 +25,7 @@ import { Head } from '../actors/seal.ts';
 import { logLeaf, readerOf, rootAt } from '../actors/tree.ts';
 import { deriveEpoch, keysetOf } from '../daemon/keys/keyring.ts';
 import { PARTS, pathOf } from '../docs/generate.ts';
+import { slhDsaKey } from '../workers/slhdsa.ts';
 import { openXWing, xwingKey } from '../workers/xwing.ts';
 import { makeEnclave, makeSealed, makeSigned } from './forge.ts';
 
@@ -258,7 +259,7 @@ describe('the keys of the example', () => {
   });
 
   it('are those that the daemon derives', async () => {
-    const keys = await deriveEpoch({ name: 'simulator', material: async () => root() }, 1, true, undefined, false);
+    const keys = await deriveEpoch({ name: 'simulator', material: async () => root() }, 1, true, slhDsaKey, false);
     const { keyset, digest } = keysetOf(keys, 'simulator', batch.header, batch.keyset.not_before_ms);
     expect(keyset).toEqual(batch.keyset);
     expect(digest).toBe(digestOf('preimage aegis/keyset/v1 keyset_digest'));

@@ -1,6 +1,8 @@
 // The thread side of evidence verification: `verifyEvidence` takes about 20 ms (90 the first time) without a pause, so the
 // main thread never calls it. The pool runs this job by name; task and result cross the thread border as plain values.
-import { type Evidence, type EvidencePolicy, verifyEvidence } from '../actors/evidence.ts';
+
+import type { Evidence, EvidencePolicy } from '../actors/evidence.ts';
+import { verifyEvidence } from '../actors/verification.ts';
 
 export interface EvidenceTask {
   readonly evidence: Evidence;

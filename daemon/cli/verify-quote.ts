@@ -4,14 +4,13 @@
 import { checkOf, EVIDENCE_CHECKS, type EvidenceCheck } from '../../actors/check.ts';
 import { hex } from '../../actors/encoding.ts';
 import {
-  claimedRoot,
   type Evidence,
   type EvidencePolicy,
   isHardwareRoot,
   type RefusedEvidence,
   type VerifiedEvidence,
-  verifyEvidence,
 } from '../../actors/evidence.ts';
+import { claimedRoot, verifyEvidence } from '../../actors/verification.ts';
 import { DEFAULT_POLICY, evidencePolicy, type VerificationPolicy } from '../../client/policy.ts';
 import { printable } from './entry.ts';
 import { readEvidence } from './evidence.ts';

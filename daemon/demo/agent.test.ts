@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { DstackClient } from '@phala/dstack-sdk';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { canonicalEventLog, replay } from '../../actors/eventlog.ts';
-import { verifyEvidence } from '../../actors/evidence.ts';
+import { verifyEvidence } from '../../actors/verification.ts';
 import { openSimulator } from '../tee/simulator.ts';
 import { type Agent, startAgent } from './agent.ts';
 import { openAppKeys } from './appkeys.ts';

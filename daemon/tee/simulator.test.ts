@@ -8,16 +8,11 @@ import { readCertificate, writePckChain, writePem } from '../../actors/certifica
 import { type Collateral, canonicalCollateral } from '../../actors/collateral.ts';
 import { bits, integer, readBits, readElement, readElements, readInteger, sequence } from '../../actors/der.ts';
 import { base64, concat, hex, uintBytes } from '../../actors/encoding.ts';
-import {
-  type Evidence,
-  type EvidencePolicy,
-  INTEL_ROOT_DER,
-  type TdxMeasurements,
-  verifyEvidence,
-} from '../../actors/evidence.ts';
+import { type Evidence, type EvidencePolicy, INTEL_ROOT_DER, type TdxMeasurements } from '../../actors/evidence.ts';
 import { canonicalQuote, readQuote, writeQuote } from '../../actors/intelquote.ts';
 import { Attestation, attest, disagreement, readAttestation } from '../../actors/quote.ts';
 import type { ReportField } from '../../actors/tdx.ts';
+import { verifyEvidence } from '../../actors/verification.ts';
 import { evidence as evidenceJob } from '../../workers/evidence.ts';
 import { Fault } from '../fault.ts';
 import { makePki, type Pki, revocationList } from './pki.ts';
@@ -305,8 +300,6 @@ describe('the simulator folder', () => {
     ['no key at all', () => edit('pki.json', (text) => text.replace(/"root": "..../, '"root": "AAAA'))],
     ['keys missing', () => rmSync(path('pki.json'))],
     ['collateral no JSON', () => edit('collateral.json', (text) => text.slice(1))],
-    ['collateral of another', () => writeFileSync(path('collateral.json'), JSON.stringify(collateral))],
-    ['a bit of collateral', () => edit('collateral.json', (text) => text.replace(/(_signature": ")./, '$1x'))],
   ])('with %s is a fault that names it', (_, damage) => {
     open();
     const keys = readFileSync(path('pki.json'), 'utf8').match(/M[A-Za-z0-9+/=]{60,}/g) ?? [];
@@ -317,6 +310,15 @@ describe('the simulator folder', () => {
     expect(fault.message).toContain(folder);
     for (const key of keys)
       expect(JSON.stringify([fault.message, fault.detail, String(fault.cause)])).not.toContain(key);
+  });
+
+  it.each<[string, () => void]>([
+    ['of another', () => writeFileSync(path('collateral.json'), JSON.stringify(collateral))],
+    ['with another bit', () => edit('collateral.json', (text) => text.replace(/(_signature": ")./, '$10'))],
+  ])('whose collateral is %s quotes what does not verify', async (_, damage) => {
+    const { root } = open();
+    damage();
+    expect(verifyEvidence(await open().quote(DATA), { ...policy, roots: [root] })).toMatchObject({ ok: false });
   });
 
   it('that is a file is a fault', () => {

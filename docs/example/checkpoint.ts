@@ -16,10 +16,11 @@ import {
 import { logId } from '../../actors/digest.ts';
 import { base64, hex, timestamp, utf8 } from '../../actors/encoding.ts';
 import { deriveEpoch } from '../../daemon/keys/keyring.ts';
+import { slhDsaKey } from '../../workers/slhdsa.ts';
 import { CHAIN_ID, LOG_RANDOM, ROOT } from './seed.ts';
 
 const TIME_MS = Date.UTC(2026, 5, 1, 12, 0, 1);
-const keys = await deriveEpoch({ name: 'simulator', material: async () => ROOT.slice() }, 1, true, undefined, false);
+const keys = await deriveEpoch({ name: 'simulator', material: async () => ROOT.slice() }, 1, true, slhDsaKey, false);
 const policy = { requires_pqc: true, requires_tee: true, risk_threshold: 5000 };
 const asset_snapshots = [
   { asset_id: 'ledger', asset_type: 'OffChainDatabase' as const, access_policy: policy },

@@ -20,7 +20,6 @@ import {
 import { batchHash } from '../../actors/eip712.ts';
 import { base64, hex, timestamp } from '../../actors/encoding.ts';
 import { type Envelope, identify } from '../../actors/envelope.ts';
-import { verifyEvidence } from '../../actors/evidence.ts';
 import { attest } from '../../actors/quote.ts';
 import type { Receipt } from '../../actors/receipt.ts';
 import { refusalCode } from '../../actors/refusal.ts';
@@ -28,10 +27,12 @@ import { unthreatened } from '../../actors/risk.ts';
 import type { Head } from '../../actors/seal.ts';
 import { decodeTransaction, recoverSender } from '../../actors/transaction.ts';
 import { EMPTY_ROOT, logLeaf, nodeHash } from '../../actors/tree.ts';
+import { verifyEvidence } from '../../actors/verification.ts';
 import { encryptEnvelope } from '../../client/seal.ts';
 import { deriveEpoch, keysetOf } from '../../daemon/keys/keyring.ts';
 import { makePki } from '../../daemon/tee/pki.ts';
 import { makeCollateral, makeQuote } from '../../daemon/tee/tdx.ts';
+import { slhDsaKey } from '../../workers/slhdsa.ts';
 import { CHAIN_ID, LOG_RANDOM, ROOT } from './seed.ts';
 
 const TIME_MS = Date.UTC(2026, 5, 1, 12);
@@ -39,7 +40,7 @@ const DAY_MS = 86_400_000;
 const GWEI = 10n ** 9n;
 
 const log = { chain_id: CHAIN_ID, log_id: hex(logId(CHAIN_ID, LOG_RANDOM)) };
-const keys = await deriveEpoch({ name: 'simulator', material: async () => ROOT.slice() }, 1, true, undefined, false);
+const keys = await deriveEpoch({ name: 'simulator', material: async () => ROOT.slice() }, 1, true, slhDsaKey, false);
 const { keyset } = keysetOf(keys, 'simulator', log, TIME_MS - 60_000);
 const keyset_digest = keysetDigest(keyset);
 
