@@ -5,7 +5,7 @@ import assert from 'node:assert';
 import { EventEmitter } from 'node:events';
 import { fromBase64 } from '../actors/encoding.ts';
 import type { OpeningKeys } from '../workers/open.ts';
-import { PK_ROOT_BYTES, slhDsaKeyOf } from '../workers/slhdsa.ts';
+import { PK_ROOT_BYTES, slhDsaKeyOf } from '../workers/slhdsakey.ts';
 import { inGrace } from './epoch.ts';
 import { Fault } from './fault.ts';
 import { type Founding, foundLog } from './genesis.ts';

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { logId, ZERO_DIGEST } from '../actors/digest.ts';
 import { hex, timestamp } from '../actors/encoding.ts';
 import { EPOCH } from './epoch.ts';
-import { deriveEpoch, type EpochKeys, keysetOf } from './keys/keyring.ts';
+import { type EpochKeys, keysetOf } from './keys/keyring.ts';
 import type { KeySource } from './keys/source.ts';
 import { appendLog } from './log.ts';
 import { putMeta } from './records.ts';
@@ -17,21 +17,19 @@ export interface Founding {
   readonly runtime: Runtime;
   readonly source: KeySource;
   readonly chain_id: string;
-  readonly hybrid_ecdsa: boolean;
   readonly now: () => number;
-  /** Tries keys that nobody has seen yet; throws when they are no pairs. */
-  readonly prove: (keys: EpochKeys) => Promise<void>;
+  /** Keys that nobody has seen yet; throws when they are no pairs. */
+  readonly derive: (epoch: number) => Promise<EpochKeys>;
   /** Writes what else genesis fixes, behind the first keyset. */
   readonly found?: (step: Step, log_id: string) => void;
 }
 
 /** @returns the first epoch's keys; everything else is in the store. @throws {Fault} when there is no key, or it proves wrong */
 export async function foundLog(modules: Founding): Promise<EpochKeys> {
-  const { runtime, source, chain_id, hybrid_ecdsa, now, prove, found } = modules;
+  const { runtime, source, chain_id, now, derive, found } = modules;
   const created_at_ms = now();
   const log = { chain_id, log_id: hex(logId(chain_id, new Uint8Array(randomBytes(32)))), created_at_ms };
-  const keys = await deriveEpoch(source, FIRST_EPOCH, hybrid_ecdsa);
-  await prove(keys);
+  const keys = await derive(FIRST_EPOCH);
   const { keyset, digest } = keysetOf(keys, source.name, log, created_at_ms);
   await runtime.commit((step) => {
     putMeta(step, 'genesis', log);

@@ -16,6 +16,7 @@ import type { Config } from '../config/schema.ts';
 import { openssl } from '../workers/engine.ts';
 import { createPool, type Pool } from '../workers/pool.ts';
 import { primitives } from '../workers/selftest.ts';
+import { slhDsaKey } from '../workers/slhdsa.ts';
 import { deriveEpoch, type EpochKeys } from './keys/keyring.ts';
 import { proveCrypto, proveKeys } from './proof.ts';
 import { createSequencer } from './sequencer.ts';
@@ -71,7 +72,8 @@ describe('new keys', () => {
       name: 'simulator' as const,
       material: async () => new Uint8Array(32).fill(fill),
     });
-    [keys, other] = [await deriveEpoch(source(1), 1, true), await deriveEpoch(source(2), 1, true)];
+    keys = await deriveEpoch(source(1), 1, true, slhDsaKey);
+    other = await deriveEpoch(source(2), 1, true, slhDsaKey);
     pool = createPool({ open_threads: 1, sign_threads: 1, queue_max: 8, task_timeout_ms: 30_000, seal_nice: 0 });
   });
   afterAll(() => pool?.close());

@@ -7,9 +7,11 @@ import { spkiOf } from '../actors/tlskey.ts';
 import { type EngineName, loadEngine } from '../workers/engine.ts';
 import type { Pool } from '../workers/pool.ts';
 import { type Primitives, primitives, selfTest } from '../workers/selftest.ts';
+import { deriveTask } from '../workers/slhdsakey.ts';
 import { Fault } from './fault.ts';
 import { runJob } from './job.ts';
-import type { EpochKeys } from './keys/keyring.ts';
+import { deriveEpoch, type EpochKeys } from './keys/keyring.ts';
+import type { KeySource } from './keys/source.ts';
 
 /**
  * @param name  `signing.engine`
@@ -19,6 +21,22 @@ import type { EpochKeys } from './keys/keyring.ts';
 export async function proveCrypto(name: EngineName, of?: Primitives): Promise<void> {
   const wrong = selfTest(of ?? primitives(await loadEngine(name)));
   if (wrong.length > 0) throw new Fault({ code: 'self_test_failed', engine: name, primitives: wrong });
+}
+
+/**
+ * Keys of an epoch that nobody has seen yet, tried before anyone is told of them. What SLH-DSA takes of it, most of a second, the
+ * sealing thread does.
+ *
+ * @throws {Fault} key_source_failed and its kin; as `proveKeys`
+ */
+export async function newKeys(
+  { source, pool }: { source: KeySource; pool: Pool },
+  epoch: number,
+  hybrid_ecdsa: boolean,
+): Promise<EpochKeys> {
+  const keys = await deriveEpoch(source, epoch, hybrid_ecdsa, (seed) => runJob(pool, 'derive', deriveTask(seed)));
+  await proveKeys(keys, pool);
+  return keys;
 }
 
 /**

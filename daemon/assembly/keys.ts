@@ -1,16 +1,13 @@
 // The rooms of keys: the epochs, what is wrapped by them (assets' data keys and names), and the rotation that makes the next. Called by
 // assembly.ts, in this order; what these rooms ask of later ones they ask when it happens, through the assembly.
-import { deriveTask } from '../../workers/slhdsa.ts';
 import { foundAdmins } from '../admins.ts';
 import type { Rooms } from '../assembly.ts';
 import { AssetData } from '../assetdata.ts';
 import { receiptEpoch } from '../epoch.ts';
 import { openEpochs } from '../epochs.ts';
-import { runJob } from '../job.ts';
-import { deriveEpoch, type EpochKeys } from '../keys/keyring.ts';
 import { Mempool } from '../mempool.ts';
 import { Names } from '../names.ts';
-import { proveKeys } from '../proof.ts';
+import { newKeys } from '../proof.ts';
 import { Registry } from '../registry.ts';
 import { Rotator } from '../rotator.ts';
 import { Wrapping } from '../wrapping.ts';
@@ -26,9 +23,8 @@ export async function openKeys(rooms: Rooms, ground: Ground): Promise<void> {
     runtime,
     source,
     chain_id: String(config.chain.chain_id),
-    hybrid_ecdsa: config.quantum.hybrid_ecdsa,
     now,
-    prove: (keys) => proveKeys(keys, pool),
+    derive: (epoch) => newKeys({ source, pool }, epoch, config.quantum.hybrid_ecdsa),
     found: (step, log_id) => foundAdmins(step, log_id, config.admin.keys),
   });
   const { epochs } = rooms;
@@ -60,13 +56,13 @@ export async function openKeys(rooms: Rooms, ground: Ground): Promise<void> {
 /** Who announces the next epoch, and executes it. */
 export function openRotation(rooms: Rooms, ground: Ground): void {
   const { config, fatal, source, onFault } = ground;
-  const { runtime, store, epochs, clock } = rooms;
+  const { runtime, store, pool, epochs, clock } = rooms;
   rooms.rotator = new Rotator({
     runtime,
     store,
     epochs,
     source: source.name,
-    derive: (epoch) => newKeys(rooms, ground, epoch),
+    derive: (epoch) => newKeys({ source, pool }, epoch, config.quantum.hybrid_ecdsa && rooms.risk.allowed.ecdsa),
     backlog: (reader, epoch) => rooms.wrapping.wraps.backlog(reader, epoch),
     options: () => config.rotation,
     now: () => clock.aging(),
@@ -82,12 +78,4 @@ export function openRotation(rooms: Rooms, ground: Ground): void {
     onFault,
     fatal,
   });
-}
-
-/** SLH-DSA's part takes most of a second, so a thread does it; and nobody is told of keys that were not tried. */
-async function newKeys({ pool, risk }: Rooms, { config, source }: Ground, epoch: number): Promise<EpochKeys> {
-  const hybrid_ecdsa = config.quantum.hybrid_ecdsa && risk.allowed.ecdsa;
-  const keys = await deriveEpoch(source, epoch, hybrid_ecdsa, (seed) => runJob(pool, 'derive', deriveTask(seed)));
-  await proveKeys(keys, pool);
-  return keys;
 }

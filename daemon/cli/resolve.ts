@@ -8,6 +8,7 @@ import { Order } from '../../actors/order.ts';
 import { loadConfig } from '../../config/load.ts';
 import type { Config } from '../../config/schema.ts';
 import { loadEngine } from '../../workers/engine.ts';
+import { slhDsaKey } from '../../workers/slhdsa.ts';
 import { signReceipt } from '../intake.ts';
 import { deriveEpoch, deriveReceiptKey, keysetOf, storeKey } from '../keys/keyring.ts';
 import { openKeySource } from '../keys/open.ts';
@@ -76,7 +77,7 @@ async function prepare(path: string, store: Store, source: KeySource, config: Co
   const receipts = new Map([[epoch, await deriveReceiptKey(source, epoch)]]);
   for (const [digest, keyset] of publication.keysets) {
     if (keyset.epoch <= epoch) continue;
-    const keys = await deriveEpoch(source, keyset.epoch, keyset.secp256k1 !== null);
+    const keys = await deriveEpoch(source, keyset.epoch, keyset.secp256k1 !== null, slhDsaKey);
     const { chain_id } = meta(store, 'genesis');
     const own = keysetOf(keys, source.name, { chain_id, log_id }, keyset.not_before_ms).digest === digest;
     if (!own) return `${path}: the keyset of epoch ${keyset.epoch} is not of the root of this store`;

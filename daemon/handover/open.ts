@@ -11,14 +11,11 @@ import { ask } from '../../client/exchange.ts';
 import type { Config } from '../../config/schema.ts';
 import { type Engine, loadEngine } from '../../workers/engine.ts';
 import type { Pool } from '../../workers/pool.ts';
-import { deriveTask } from '../../workers/slhdsa.ts';
 import { openAttester } from '../attestation.ts';
 import { syncFolder } from '../environment.ts';
 import { Fault } from '../fault.ts';
-import { runJob } from '../job.ts';
-import { deriveEpoch } from '../keys/keyring.ts';
 import type { KeySource } from '../keys/source.ts';
-import { proveKeys } from '../proof.ts';
+import { newKeys } from '../proof.ts';
 import { keysetRecord, meta } from '../records.ts';
 import { evidenceRules } from '../rules.ts';
 import type { Runtime } from '../runtime.ts';
@@ -75,12 +72,7 @@ export async function succeed(
   const { config, source, pool } = modules;
   const engine = await loadEngine(config.signing.engine);
   const attester = await openAttester(modules);
-  const derive = async (epoch: number) => {
-    const { hybrid_ecdsa } = config.quantum;
-    const keys = await deriveEpoch(source, epoch, hybrid_ecdsa, (seed) => runJob(pool, 'derive', deriveTask(seed)));
-    await proveKeys(keys, pool);
-    return keys;
-  };
+  const derive = (epoch: number) => newKeys({ source, pool }, epoch, config.quantum.hybrid_ecdsa);
   return new Successor({ ...modules, attester, judge: judgeOf(modules, engine), engine, derive }).succeed();
 }
 

@@ -6,7 +6,6 @@ import { keysetDigest } from '../../actors/digest.ts';
 import { base64, fromBase64, hex } from '../../actors/encoding.ts';
 import { KEY_SOURCES, type Keyset } from '../../actors/keyset.ts';
 import { type EciesHandle, eciesKey } from '../../workers/ecies.ts';
-import { slhDsaKey } from '../../workers/slhdsa.ts';
 import { type XWingHandle, xwingKey } from '../../workers/xwing.ts';
 import { p256Key } from '../tls.ts';
 import type { KeySource } from './source.ts';
@@ -121,12 +120,12 @@ export async function inheritedKey(source: KeySource): Promise<KeyObject> {
   return secret(source, path('inherited', 'aes-256-gcm', 0), 32, (bytes) => createSecretKey(bytes));
 }
 
-/** @param slhDsa  costs most of a second; in place where left out */
+/** @param slhDsa  `slhDsaKey` in place, or a thread's job: a quarter of a second; `slhDsaKeyOf` where the root is known */
 export async function deriveEpoch(
   source: KeySource,
   epoch: number,
   hybrid_ecdsa: boolean,
-  slhDsa: MakeSlhDsa = slhDsaKey,
+  slhDsa: MakeSlhDsa,
   with_tls = true,
 ): Promise<EpochKeys> {
   const at = deriver(source, epoch);
