@@ -1,8 +1,6 @@
 // Two keys for one enclave, one for each direction, sealed to an X-Wing key that a quote has shown: HPKE (RFC 9180; X-Wing, HKDF-SHA256, AES-256-GCM), as envelopes
 // are. The channels to a witness and to a successor begin with them.
 import { createSecretKey, type KeyObject, randomFillSync } from 'node:crypto';
-import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core';
-import { XWing } from '@hpke/hybridkem-x-wing';
 import { concat } from '../actors/encoding.ts';
 import { openXWing, type XWingHandle } from '../workers/xwing.ts';
 import { offHeap } from './keys/secret.ts';
@@ -24,6 +22,11 @@ export async function sealKeys<Side extends string>(
   info: Uint8Array,
   sides: Sides<Side>,
 ): Promise<{ sealed: Uint8Array; keys: Keys<Side> }> {
+  // Most daemons never seal to another: 68 modules that no start should load.
+  const [{ Aes256Gcm, CipherSuite, HkdfSha256 }, { XWing }] = await Promise.all([
+    import('@hpke/core'),
+    import('@hpke/hybridkem-x-wing'),
+  ]);
   const secret = randomFillSync(offHeap(SECRET_BYTES));
   try {
     const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });

@@ -3,12 +3,13 @@
 // first moment) is the admin; what comes over TCP is its address and nothing else.
 
 import { lstatSync, unlinkSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer as createSecureServer, type ServerOptions as HttpsOptions } from 'node:https';
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { address } from '../../config/schema.ts';
 import { Fault } from '../fault.ts';
+import { createServer } from '../http.ts';
 import { Shares } from '../share.ts';
 import { clientOf } from './allowance.ts';
 import { PROBLEM_TYPE, type ProblemCode, problem, rawProblem } from './problem.ts';

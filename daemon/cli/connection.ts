@@ -1,11 +1,12 @@
 // How commands speak to a running daemon: HTTP over its unix socket, found through the configuration, or over TCP where a
 // URL is given. Every request has a deadline and a bound; what goes wrong becomes one error with a code, whose message says
 // what to do. Nothing that a server answers is believed to be an aegisd's before it was looked at.
-import { Agent, request as httpRequest, type IncomingMessage } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { z } from 'zod';
 import { loadConfig } from '../../config/load.ts';
+import { Agent, request as httpRequest } from '../http.ts';
 import { printable } from './entry.ts';
 import { isDaemonUrl } from './url.ts';
 

@@ -3,7 +3,7 @@
 // supervisor hears of each stage (notify.ts), and the file of settings is watched for as long as the daemon serves.
 import { url as inspectorUrl } from 'node:inspector';
 import { loadConfig } from '../../config/load.ts';
-import { createServer } from '../api/server.ts';
+import type { createServer } from '../api/server.ts';
 import { steadyCollector } from '../collector.ts';
 import { Fault } from '../fault.ts';
 import { FileWatch } from '../filewatch.ts';
@@ -53,7 +53,7 @@ export async function start(options: Options): Promise<number> {
 
   notifier.status('Starting: opening the store and deriving keys');
   const taking = options.successorOf === undefined ? undefined : succession(options.successorOf, notifier, stop);
-  const sequencer = await createSequencer({
+  const starting = createSequencer({
     config,
     log,
     fatal,
@@ -66,6 +66,8 @@ export async function start(options: Options): Promise<number> {
     if (taking?.signal.aborted && error instanceof Fault && error.code === 'succession_failed') return undefined;
     throw error;
   });
+  // What serves is loaded while threads start and make the first keys.
+  const [sequencer, { createServer }] = await Promise.all([starting, import('../api/server.ts')]);
   if (sequencer === undefined) {
     notifier.close();
     return EXIT.ok;
@@ -77,7 +79,7 @@ export async function start(options: Options): Promise<number> {
   const { log_id } = sequencer.keyset;
   await using telemetry = endpoint === '' ? undefined : new Telemetry({ endpoint, log_id, version: VERSION, log });
   try {
-    await serve({ sequencer, log, notifier, orders, stop, sources, options, telemetry });
+    await serve({ createServer, sequencer, log, notifier, orders, stop, sources, options, telemetry });
     await sequencer.close();
   } catch (error) {
     notifier.close();
@@ -120,6 +122,7 @@ interface Orders {
 }
 
 interface Serving {
+  readonly createServer: typeof createServer;
   readonly sequencer: Sequencer;
   readonly log: Log;
   readonly notifier: Notifier;
@@ -146,7 +149,8 @@ function heed(): Orders {
 }
 
 /** From the first request to the last seal. @throws {Fault} */
-async function serve({ sequencer, log, notifier, orders, stop, sources, options, telemetry }: Serving): Promise<void> {
+async function serve(serving: Serving): Promise<void> {
+  const { createServer, sequencer, log, notifier, orders, stop, sources, options, telemetry } = serving;
   await using server = await createServer({ sequencer, log, version: VERSION, telemetry });
   const address = await server.listen();
   announce({ ...address, sources, admin_token: server.adminTokenPath }, sequencer.status(), options.json === true);
