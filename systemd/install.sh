@@ -38,9 +38,15 @@ lib=$destdir$prefix/lib/aegisd
 units=$destdir$prefix/lib/systemd/system
 install -d -m 755 "$lib" "$lib/bin" "$units" "$destdir$prefix/bin" "$destdir$prefix/lib/sysusers.d" "$destdir$prefix/lib/tmpfiles.d" \
   "$destdir$prefix/share/aegisd/dropins"
-for part in aegisd.js package.json sequencer.toml actors client config daemon workers systemd dist docs node_modules; do
+for part in aegisd.js package.json systemd dist docs node_modules; do
   [ ! -e "$source/$part" ] || cp -RP --remove-destination "$source/$part" "$lib/"
 done
+if [ -e "$source/build.ts" ]; then
+  # A checkout: as JavaScript it starts in two thirds of the time.
+  "$node" --disable-warning=ExperimentalWarning "$source/build.ts" --javascript --out "$lib/dist"
+fi
+# Of an earlier version, which aegisd.js would run in its place.
+rm -rf "$lib/actors" "$lib/client" "$lib/config" "$lib/daemon" "$lib/workers" "$lib/sequencer.toml"
 install -m 755 "$node" "$lib/bin/node"
 
 here=$(cd "$(dirname "$0")" && pwd)

