@@ -11,6 +11,7 @@ const PARTS = {
   assets: () => import('./assets.ts'),
   sweep: () => import('./sweep.ts'),
   names: () => import('./names.ts'),
+  listening: () => import('./listening.ts'),
   start: () => import('./start.ts'),
   signing: () => import('./signing.ts'),
   pipeline: () => import('./pipeline.ts'),
