@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The command `aegisd`, in a checkout (TypeScript, as it is) and in the installed package (dist/, where `npm pack` put it as
-// JavaScript, because Node strips no types below node_modules). The first statement keeps SIGUSR1 from opening the debugger.
+// The command `aegisd`, in a checkout (TypeScript, as it is) and where it is installed (JavaScript, which build.ts has made in dist/
+// of the package, of install.sh's folder and of the image). The first statement keeps SIGUSR1 from opening the debugger.
 process.on('SIGUSR1', () => {});
 
 const { existsSync } = await import('node:fs');

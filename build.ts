@@ -1,26 +1,28 @@
 // Makes dist/, the program as JavaScript with every module under its own name: Node strips no types below node_modules, and what was
 // stripped before starts in two thirds of the time. `npm pack` runs this (`prepack`), and systemd/install.sh and the image of `aegisd
-// deploy` with --javascript, for which Node and the packages are enough. Nothing in the checkout uses dist/, and git ignores it.
+// deploy` with --javascript, for which Node and the packages are enough. In the checkout nobody but a benchmark uses dist/, and git ignores it.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ownSbom } from './sbom.ts';
 
 const { values } = parseArgs({
-  options: { javascript: { type: 'boolean', default: false }, out: { type: 'string', default: 'dist' } },
+  options: { javascript: { type: 'boolean', default: false }, out: { type: 'string' } },
 });
 const root = dirname(fileURLToPath(import.meta.url));
-const out = resolve(root, values.out);
+const out = values.out === undefined ? join(root, 'dist') : resolve(values.out);
+// It is emptied first.
+if (!relative(out, root).startsWith('..')) throw new Error(`--out ${out} holds the checkout`);
 const MODULES = '{actors,client,config,daemon,workers}/**/*.ts';
-/** What documents and tests are made of. */
+/** What only documents and tests are made of, and types alone. */
 const BESIDE = ['**/*.test.ts', '**/*.d.ts', 'daemon/api/guide.ts', 'daemon/cli/guide.ts'];
 
 rmSync(out, { recursive: true, force: true });
 for (const path of globSync(MODULES, { cwd: root, exclude: BESIDE })) {
-  put(path.replace(/\.ts$/, '.js'), javascript(readFileSync(join(root, path), 'utf8')));
+  put(path.replace(/\.ts$/, '.js'), javascript(path));
 }
 const data = 'workers/answers.json';
 put(data, readFileSync(join(root, data), 'utf8'));
@@ -40,8 +42,12 @@ put('sbom.cdx.json', ownSbom());
 if (!values.javascript) declare();
 
 /** Types are blanked out, so that lines and columns are those of the source. */
-function javascript(source: string): string {
-  return stripTypeScriptTypes(source).replaceAll(/((?:\bfrom|\bimport|\bimport\() ?'\.{1,2}\/[^']+)\.ts'/g, "$1.js'");
+function javascript(path: string): string {
+  const stripped = stripTypeScriptTypes(readFileSync(join(root, path), 'utf8'));
+  const text = stripped.replaceAll(/(\b(?:from|import)\s*\(?\s*'\.{1,2}\/[^'\n]+)\.ts'/g, "$1.js'");
+  const [left] = /\b(?:from|import)\b[^'"\n]{0,20}["'`]\.{1,2}\/[^"'`\n]+\.ts["'`]/.exec(text) ?? [];
+  if (left !== undefined) throw new Error(`${path}: ${left} stays TypeScript`);
+  return text;
 }
 
 /** `./actors/sha512.ts` → `./actors/sha512.js`, as deep as it lies. */

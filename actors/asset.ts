@@ -2,7 +2,6 @@
 // and is printed in the OpenAPI document; the functions say what a registration becomes, what it is bound by in the log and
 // in batches, and how it is shown. A registration is taken literally: what a policy leaves out is filled in when it is
 // registered and shown from then on, so that nobody has to guess what is enforced. Its lifecycle is protection.ts.
-
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import { z } from 'zod';
 import { type AbiFunction, FUNCTION_NAME, functionOfJson, type JsonFunction, parseFunction } from './abi.ts';

@@ -1,7 +1,6 @@
 // A batch and its file (DESIGN §3 "The batch file", §4): the schema that the API serves, the demo writes and the verifier
 // reads, and the roots of its header. The file is self-contained but for trust anchors. Pure; the machine that drives a
 // batch through its stages is sequencing.ts.
-
 import { z } from 'zod';
 import { Touched } from './asset.ts';
 import { Checkpoint } from './checkpoint.ts';

@@ -2,7 +2,6 @@
 // happened. Each has its reference and the date of its publication, from which it decays like any other. Severity is what it means
 // for a sequencer that signs with ML-DSA and SLH-DSA inside a TEE, not for the scheme that it broke; confidence is what became of
 // it since. A new entry is one element here; docs/risk.md lists them, and a test holds them below every threshold that acts.
-
 import { timestamp } from './encoding.ts';
 import { type Threat, threatOf } from './indicator.ts';
 import type { Category, Era } from './words.ts';

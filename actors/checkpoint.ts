@@ -2,7 +2,6 @@
 // of the log. The schemas are those of the API, of batches that belong to a migration and of exported files. `state_hash` is
 // a Merkle root over snapshots, so it can be computed part by part, and says nothing of keys or wraps: a rotation
 // in between changes no state.
-
 import { z } from 'zod';
 import { type Asset, byId, policyDigestOf, RegisteredId, touchedDigest } from './asset.ts';
 import { checkpointDigest } from './digest.ts';

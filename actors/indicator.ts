@@ -1,7 +1,6 @@
 // Indicators (DESIGN §9): one observed threat each, as operators, feeds and the daemon itself report them. The schema bounds
 // every field, because indicators come from outside; the weights and eras here are what the score in risk.ts goes by. An
 // indicator says what was seen and how sure its source is; what follows from it is not its business.
-
 import { z } from 'zod';
 import { Counter, Timestamp, timestamp } from './encoding.ts';
 import { CATEGORIES, type Category, ERAS } from './words.ts';

@@ -2,7 +2,6 @@
 // registration here. `aegisd import` reads it and hands the registrations to a daemon. Nothing is taken in silence or left out in
 // silence: every item gets a line, and so does each part of an asset that stays behind. Keys are never taken: one that lay in a
 // file is no secret any more.
-
 import { z } from 'zod';
 import { Registration, type RegistrationInput } from './asset.ts';
 import { ASSET_TYPES } from './words.ts';

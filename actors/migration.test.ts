@@ -1,6 +1,5 @@
 // The machines of checkpoints and migrations, as models: every state by a shortest path, every event that a state does not list
 // refused, and the assets of a migration where the machine of an asset would bring each by itself.
-
 import { describe, expect, it } from 'vitest';
 import type { AnyStateMachine } from 'xstate';
 import { getShortestPaths } from 'xstate/graph';

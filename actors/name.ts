@@ -3,7 +3,6 @@
 // is never given up. What no retry can mend is `quarantined` with its reason, until the owner brings another key or record.
 //
 // The owner may bring a newer record at any time: whatever is under way, the name is due again.
-
 import { assign, setup } from 'xstate';
 
 /** Why a name is left alone until its owner brings something else. */

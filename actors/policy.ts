@@ -1,7 +1,6 @@
 // What a policy lets through (DESIGN §7): one pure function for transactions that were opened, and its rules again for the data
 // API. Whatever a transaction reaches is judged for each asset that is registered there; the first rule that is broken gives
 // the refusal. What the policy can't see (docs/assets.md) it doesn't promise, but what it could see and can't read is refused.
-
 import { keccak_256 } from '@noble/hashes/sha3.js';
 import type { Budget } from './abi.ts';
 import { parseFunction } from './abi.ts';

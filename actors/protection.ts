@@ -2,7 +2,6 @@
 // Whether an asset is protected follows from the risk and its threshold, so it is computed and never written: when the score
 // rises, a million assets are protected in the commit that says so. One number is kept for all of them, the held level, which
 // follows the score up at once and down only by a distance, so that a score that trembles around a threshold switches once.
-
 import { setup } from 'xstate';
 import { type Snapshot, step } from './effect.ts';
 import type { AssetState } from './words.ts';

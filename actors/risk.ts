@@ -2,7 +2,6 @@
 // every machine that is given the same gets the same; headers carry it, signed. docs/risk.md has the formula and an example
 // that is computed from here. What the function promises, risk.test.ts holds as properties: 0 to 10,000; no indicator lowers it;
 // later eras don't either; nothing dilutes a catastrophe; it halves with time; one source counts once for one threat.
-
 import type { RiskAssessment } from './batch.ts';
 import { timestamp } from './encoding.ts';
 import { CATEGORY_WEIGHTS, type Threat } from './indicator.ts';

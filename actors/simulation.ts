@@ -1,7 +1,6 @@
 // A simulated threat, calm to emergency and back, from a seed: what `aegisd qrm simulate` plays where the configuration allows it.
 // Pure: round after round it says which indicators there are; the same seed says the same on every machine. Upstream's simulation
 // start and stop have their successors here.
-
 import { timestamp } from './encoding.ts';
 import { type Threat, threatOf } from './indicator.ts';
 import { CATEGORIES, type Category } from './words.ts';

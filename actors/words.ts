@@ -31,7 +31,7 @@ export const NAME_STATES = [
 ] as const;
 export type NameState = (typeof NAME_STATES)[number];
 
-/** Of threats (DESIGN §9). */
+/** Of threats (DESIGN §9), in the order in which assessments list them and the simulation draws. */
 export const CATEGORIES = [
   'digital_signatures',
   'zk_proof_forgery',

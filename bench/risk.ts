@@ -1,6 +1,5 @@
 // How long it takes to assess 10,000 indicators, which is the most that may be kept, beside one pass that only adds them up; and
 // to explain the hundred heaviest of them.
-
 import { type Threat, threatOf } from '../actors/indicator.ts';
 import { assess, explain } from '../actors/risk.ts';
 import { CATEGORIES, ERAS } from '../actors/words.ts';

@@ -1,5 +1,4 @@
 // The tally says at any level what looking at every asset would say, whatever was placed and moved; and a store that has none gets it.
-
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

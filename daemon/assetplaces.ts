@@ -1,7 +1,6 @@
 // Where assets stand in the store: the index by type, state and threshold that pages are read from, and a tally of how many are kept
 // in each state at each threshold. So a scrape that asks how many are protected adds up a row for each threshold in use, and never
 // a million assets. Whoever writes an asset's state or policy moves it here, in the same step.
-
 import assert from 'node:assert';
 import type { Asset } from '../actors/asset.ts';
 import { type MigratingState, stateAt } from '../actors/protection.ts';

@@ -3,7 +3,6 @@
 // memory: nothing is loaded at the start, and whether an asset is protected follows from one number.
 //
 // Promises: a privileged act is one step with its entry in the log and in the journal; the indexes agree with the records.
-
 import assert from 'node:assert';
 import {
   type Asset,

@@ -25,7 +25,7 @@ interface Modules {
   readonly fatal: (error: unknown) => void;
 }
 
-/** @throws {Fault} `quote_failed` when the simulator's folder is damaged */
+/** @throws {Fault} `quote_failed` when the simulator's folder can't be read */
 export async function openAttester(modules: Modules): Promise<Attester> {
   const { config, state_dir, store, now } = modules;
   const { collateral_dir, pccs_url, kds_url, collateral_timeout_ms: timeout_ms } = config.attestation;

@@ -13,6 +13,9 @@ const EMPTY = new Uint8Array(0);
 type Keys<Side extends string> = Readonly<Record<Side, KeyObject>>;
 type Sides<Side extends string> = readonly [Side, Side];
 
+/** Most daemons never seal to another: 68 modules that no start should load. Who will seal in a hurry loads them before. */
+export const loadHpke = () => Promise.all([import('@hpke/core'), import('@hpke/hybridkem-x-wing')]);
+
 /**
  * @param x_wing  public, raw
  * @param info    what the secret is bound to
@@ -22,11 +25,7 @@ export async function sealKeys<Side extends string>(
   info: Uint8Array,
   sides: Sides<Side>,
 ): Promise<{ sealed: Uint8Array; keys: Keys<Side> }> {
-  // Most daemons never seal to another: 68 modules that no start should load.
-  const [{ Aes256Gcm, CipherSuite, HkdfSha256 }, { XWing }] = await Promise.all([
-    import('@hpke/core'),
-    import('@hpke/hybridkem-x-wing'),
-  ]);
+  const [{ Aes256Gcm, CipherSuite, HkdfSha256 }, { XWing }] = await loadHpke();
   const secret = randomFillSync(offHeap(SECRET_BYTES));
   try {
     const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() });

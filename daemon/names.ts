@@ -9,7 +9,6 @@ import { fromBase64 } from '../actors/encoding.ts';
 import { Enrolment, NAMES_PER_REQUEST_MAX, RecordUpdate, type RepublishResult } from '../actors/enrolment.ts';
 import { judgeUpdate, type UpdateRefusal } from '../actors/extension.ts';
 import { NAME_STATES, type NameState } from '../actors/words.ts';
-
 import type { Config } from '../config/schema.ts';
 import type { KeyRefusal, WrappedName } from '../workers/name.ts';
 import type { Pool } from '../workers/pool.ts';

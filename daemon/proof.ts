@@ -1,5 +1,5 @@
-// Proof before trust: the cryptography of this machine answers known questions before a key is derived, and keys that were
-// just derived are tried before anyone is told of them. Both end the start with a Fault that names what was wrong.
+// Proof before trust: the cryptography of this machine answers known questions before a key is derived, and new keys are tried where
+// they are made, before anyone is told of them. Both end the start with a Fault that names what was wrong.
 import { createPublicKey, decapsulate, encapsulate, sign, verify } from 'node:crypto';
 import secp256k1 from 'secp256k1';
 import { base64, equal, fromBase64 } from '../actors/encoding.ts';
@@ -24,12 +24,12 @@ export async function proveCrypto(name: EngineName, of?: Primitives): Promise<vo
 }
 
 /**
- * Keys of an epoch that nobody has seen yet, tried before anyone is told of them. What SLH-DSA takes of it, most of a second, the
+ * Keys of an epoch that nobody has seen yet. What SLH-DSA takes, a quarter of a second for the key and a signature to try it, the
  * sealing thread does.
  *
  * @throws {Fault} key_source_failed and its kin; as `proveKeys`
  */
-export async function newKeys(
+export async function provenKeys(
   { source, pool }: { source: KeySource; pool: Pool },
   epoch: number,
   hybrid_ecdsa: boolean,

@@ -1,7 +1,6 @@
 // docs/risk.md: the risk score, for operators and for whoever wants to compute it again. Its numbers, tables and plots come from the
 // code; generate.ts writes it and a test holds it up to date. test/risk.test.ts computes the worked example a second time, in
 // floating point and from the formula as it stands on the page.
-
 import { CATALOGUE } from '../actors/catalogue.ts';
 import { CATEGORY_WEIGHTS, type Threat, threatOf } from '../actors/indicator.ts';
 import { assess, type Circumstances, explain, reachOf } from '../actors/risk.ts';

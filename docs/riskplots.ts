@@ -1,5 +1,4 @@
 // The plots of docs/risk.md, each computed by the code that the daemon runs.
-
 import { type Threat, threatOf } from '../actors/indicator.ts';
 import { advance, CALM, RECOMMENDATIONS, recommendationOf, type Stance, THRESHOLDS } from '../actors/recommendation.ts';
 import { assess, SCORE_MAX } from '../actors/risk.ts';

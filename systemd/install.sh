@@ -38,12 +38,20 @@ lib=$destdir$prefix/lib/aegisd
 units=$destdir$prefix/lib/systemd/system
 install -d -m 755 "$lib" "$lib/bin" "$units" "$destdir$prefix/bin" "$destdir$prefix/lib/sysusers.d" "$destdir$prefix/lib/tmpfiles.d" \
   "$destdir$prefix/share/aegisd/dropins"
-for part in aegisd.js package.json systemd dist docs node_modules; do
-  [ ! -e "$source/$part" ] || cp -RP --remove-destination "$source/$part" "$lib/"
-done
+# Beside what may run, and in its place once it is whole.
+rm -rf "$lib/dist.new"
 if [ -e "$source/build.ts" ]; then
   # A checkout: as JavaScript it starts in two thirds of the time.
-  "$node" --disable-warning=ExperimentalWarning "$source/build.ts" --javascript --out "$lib/dist"
+  "$node" --disable-warning=ExperimentalWarning "$source/build.ts" --javascript --out "$lib/dist.new"
+elif [ -e "$source/dist" ]; then
+  cp -RP "$source/dist" "$lib/dist.new"
+fi
+for part in aegisd.js package.json systemd docs node_modules; do
+  [ ! -e "$source/$part" ] || cp -RP --remove-destination "$source/$part" "$lib/"
+done
+if [ -e "$lib/dist.new" ]; then
+  rm -rf "$lib/dist"
+  mv "$lib/dist.new" "$lib/dist"
 fi
 # Of an earlier version, which aegisd.js would run in its place.
 rm -rf "$lib/actors" "$lib/client" "$lib/config" "$lib/daemon" "$lib/workers" "$lib/sequencer.toml"

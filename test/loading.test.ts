@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, expect, it } from 'vitest';
 
-const MAIN = new URL('../daemon/main.ts', import.meta.url).pathname;
+const MAIN = join(import.meta.dirname, '../daemon/main.ts');
 const folder = mkdtempSync(join(tmpdir(), 'aegis-loading-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -28,7 +28,7 @@ process.on('exit', () => {
 
 async function loadedBy(...args: string[]): Promise<string[]> {
   const spy = `--import=data:text/javascript,${encodeURIComponent(SPY)}`;
-  const { stdout } = await promisify(execFile)(process.execPath, [spy, MAIN, ...args]);
+  const { stdout } = await promisify(execFile)(process.execPath, [spy, MAIN, ...args], { timeout: 60_000 });
   return JSON.parse(stdout) as string[];
 }
 
@@ -43,6 +43,7 @@ it('a start loads no verifier of quotes, no second KEM, no validator that it doe
   expect(loaded).toEqual(expect.arrayContaining(['fastify', 'lmdb', 'piscina', 'zod']));
   const needless = [
     'ajv',
+    'fast-json-stringify',
     '@hpke/core',
     'mlkem',
     '@phala/dcap-qvl',

@@ -1,10 +1,8 @@
 // The state hash of a checkpoint by a path of its own, for tests: node:crypto and what LMDB holds, nothing of actors/checkpoint.ts or its tree.
-
 import { createHash } from 'node:crypto';
 import { byId } from '../actors/asset.ts';
 import { fromHex } from '../actors/encoding.ts';
 import { ASSET_STATES, ASSET_TYPES } from '../actors/words.ts';
-
 import type { AssetRecord } from '../daemon/assets.ts';
 import type { Store } from '../daemon/store.ts';
 

@@ -77,7 +77,7 @@ describe('install.sh', () => {
     writeFileSync(join(checkout, 'build.ts'), '');
     const said = install('--prefix', prefix, '--source', checkout);
     expect(said).toContain(
-      `/node --disable-warning=ExperimentalWarning ${checkout}/build.ts --javascript --out ${lib}/dist`,
+      `/node --disable-warning=ExperimentalWarning ${checkout}/build.ts --javascript --out ${lib}/dist.new`,
     );
     expect(readdirSync(lib)).not.toContain('daemon');
   });

@@ -7,7 +7,7 @@ import type { CollectTask } from './collect.ts';
 import type { EngineName } from './engine.ts';
 import type { Answer, JobName, Jobs, Message, ThreadData } from './job.ts';
 
-/** `.ts` in a checkout, `.js` in the package, where Node strips no types. */
+/** `.ts` in a checkout, `.js` in dist/. */
 const EXTENSION = import.meta.url.slice(import.meta.url.lastIndexOf('.'));
 
 /** `[workers]` of sequencer.toml. */

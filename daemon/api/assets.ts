@@ -1,12 +1,10 @@
 // Assets over HTTP (DESIGN §7, §11): registration as the deployment guide writes it, policies, removal, pages, and the
 // protection of one asset, which anyone may see: it says what the sequencer enforces. Their data is another room
 // (assetdata.ts).
-
 import { z } from 'zod';
 import { PolicyPatch, Protection, RegisteredId, Registration } from '../../actors/asset.ts';
 import { Counter } from '../../actors/encoding.ts';
 import { ASSET_STATES, ASSET_TYPES } from '../../actors/words.ts';
-
 import type { AssetRefusal } from '../assets.ts';
 import type { AssetAnswer } from '../registry.ts';
 import { integer, NoQuery } from './input.ts';

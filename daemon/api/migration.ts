@@ -1,7 +1,6 @@
 // Migration over HTTP (DESIGN §8), by the deployment guide's lines as they stand: `curl -d` sends a form's media type with JSON in
 // it, and a start comes with no body at all. What is decided is the operator's; how it stands, and every checkpoint, is for
 // everyone. The snapshots of a checkpoint come in parts, so that a hundred thousand of them are no single answer.
-
 import type { FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { Checkpoint, CheckpointId, Snapshot } from '../../actors/checkpoint.ts';

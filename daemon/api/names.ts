@@ -1,12 +1,10 @@
 // IPNS names over HTTP (DESIGN §10, §11): enrolling, newer records, removal and pages for whoever has the token of the role `names`.
 // An entry of a batch is answered in its place, as if it had come alone; the words are those of the upstream's schedule.
-
 import { z } from 'zod';
 import { base64, Timestamp, timestamp, uint } from '../../actors/encoding.ts';
 import { Enrolment, NAMES_PER_REQUEST_MAX, RecordUpdate } from '../../actors/enrolment.ts';
 import { IpnsName } from '../../actors/ipns.ts';
 import { NAME_STATES } from '../../actors/words.ts';
-
 import { contextOf, stateOf } from '../names/record.ts';
 import { type Enrolled, type Refusal, reasonOf, type Shown } from '../names.ts';
 import { integer, NoQuery, within } from './input.ts';

@@ -2,7 +2,6 @@
 // problem document, made here from a code and what is particular to the case; the docs are generated from the same table,
 // and test/errors.test.ts provokes each. A code is stable, texts may be reworded. Nothing that came from inside (a stack, a
 // path, a fault's text) is ever part of one.
-
 import type { FastifyError, FastifyReply } from 'fastify';
 import { z } from 'zod';
 import { Bytes32, Counter, Digest, uint } from '../../actors/encoding.ts';

@@ -7,7 +7,7 @@ import { receiptEpoch } from '../epoch.ts';
 import { openEpochs } from '../epochs.ts';
 import { Mempool } from '../mempool.ts';
 import { Names } from '../names.ts';
-import { newKeys } from '../proof.ts';
+import { provenKeys } from '../proof.ts';
 import { Registry } from '../registry.ts';
 import { Rotator } from '../rotator.ts';
 import { Wrapping } from '../wrapping.ts';
@@ -24,7 +24,7 @@ export async function openKeys(rooms: Rooms, ground: Ground): Promise<void> {
     source,
     chain_id: String(config.chain.chain_id),
     now,
-    derive: (epoch) => newKeys({ source, pool }, epoch, config.quantum.hybrid_ecdsa),
+    derive: (epoch) => provenKeys({ source, pool }, epoch, config.quantum.hybrid_ecdsa),
     found: (step, log_id) => foundAdmins(step, log_id, config.admin.keys),
   });
   const { epochs } = rooms;
@@ -62,7 +62,7 @@ export function openRotation(rooms: Rooms, ground: Ground): void {
     store,
     epochs,
     source: source.name,
-    derive: (epoch) => newKeys({ source, pool }, epoch, config.quantum.hybrid_ecdsa && rooms.risk.allowed.ecdsa),
+    derive: (epoch) => provenKeys({ source, pool }, epoch, config.quantum.hybrid_ecdsa && rooms.risk.allowed.ecdsa),
     backlog: (reader, epoch) => rooms.wrapping.wraps.backlog(reader, epoch),
     options: () => config.rotation,
     now: () => clock.aging(),

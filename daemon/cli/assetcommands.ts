@@ -1,8 +1,6 @@
 // What the commands `aegisd assets …` take; what each does is in assets.ts. program.ts adds them.
-
 import { type Command, Option } from 'commander';
 import { ASSET_STATES, ASSET_TYPES } from '../../actors/words.ts';
-
 import { integer } from './argument.ts';
 import { addGroup } from './group.ts';
 

@@ -1,8 +1,6 @@
 // What the commands `aegisd names …` take; what each does is in names.ts. program.ts adds them.
-
 import { type Command, Option } from 'commander';
 import { NAME_STATES } from '../../actors/words.ts';
-
 import { integer } from './argument.ts';
 import { addGroup } from './group.ts';
 

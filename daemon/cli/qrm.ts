@@ -1,6 +1,5 @@
 // `aegisd qrm …`: the risk score of a running daemon for its operator: what it is, was and comes from; a threat to report, and
 // a simulated one to play. What reports or plays needs the daemon's unix socket, or the admin's token over TCP.
-
 import { readFileSync } from 'node:fs';
 import type { z } from 'zod';
 import { timestamp } from '../../actors/encoding.ts';

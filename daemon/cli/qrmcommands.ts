@@ -1,8 +1,6 @@
 // What the commands `aegisd qrm …` take; what each does is in qrm.ts. program.ts adds them.
-
 import { type Command, Option } from 'commander';
 import { CATEGORIES, ERAS } from '../../actors/words.ts';
-
 import { cursor, number, oneOf } from './argument.ts';
 import { addGroup } from './group.ts';
 

@@ -3,7 +3,6 @@
 // supervisor hears of each stage (notify.ts), and the file of settings is watched for as long as the daemon serves.
 import { url as inspectorUrl } from 'node:inspector';
 import { loadConfig } from '../../config/load.ts';
-import type { createServer } from '../api/server.ts';
 import { steadyCollector } from '../collector.ts';
 import { Fault } from '../fault.ts';
 import { FileWatch } from '../filewatch.ts';
@@ -66,8 +65,9 @@ export async function start(options: Options): Promise<number> {
     if (taking?.signal.aborted && error instanceof Fault && error.code === 'succession_failed') return undefined;
     throw error;
   });
-  // What serves is loaded while threads start and make the first keys.
-  const [sequencer, { createServer }] = await Promise.all([starting, import('../api/server.ts')]);
+  // What serves is loaded while threads start and make the first keys; `serve` says what is wrong with it.
+  import('../api/server.ts').catch(() => {});
+  const sequencer = await starting;
   if (sequencer === undefined) {
     notifier.close();
     return EXIT.ok;
@@ -79,7 +79,7 @@ export async function start(options: Options): Promise<number> {
   const { log_id } = sequencer.keyset;
   await using telemetry = endpoint === '' ? undefined : new Telemetry({ endpoint, log_id, version: VERSION, log });
   try {
-    await serve({ createServer, sequencer, log, notifier, orders, stop, sources, options, telemetry });
+    await serve({ sequencer, log, notifier, orders, stop, sources, options, telemetry });
     await sequencer.close();
   } catch (error) {
     notifier.close();
@@ -122,7 +122,6 @@ interface Orders {
 }
 
 interface Serving {
-  readonly createServer: typeof createServer;
   readonly sequencer: Sequencer;
   readonly log: Log;
   readonly notifier: Notifier;
@@ -149,8 +148,8 @@ function heed(): Orders {
 }
 
 /** From the first request to the last seal. @throws {Fault} */
-async function serve(serving: Serving): Promise<void> {
-  const { createServer, sequencer, log, notifier, orders, stop, sources, options, telemetry } = serving;
+async function serve({ sequencer, log, notifier, orders, stop, sources, options, telemetry }: Serving): Promise<void> {
+  const { createServer } = await import('../api/server.ts');
   await using server = await createServer({ sequencer, log, version: VERSION, telemetry });
   const address = await server.listen();
   announce({ ...address, sources, admin_token: server.adminTokenPath }, sequencer.status(), options.json === true);

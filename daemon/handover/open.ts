@@ -15,7 +15,7 @@ import { openAttester } from '../attestation.ts';
 import { syncFolder } from '../environment.ts';
 import { Fault } from '../fault.ts';
 import type { KeySource } from '../keys/source.ts';
-import { newKeys } from '../proof.ts';
+import { provenKeys } from '../proof.ts';
 import { keysetRecord, meta } from '../records.ts';
 import { evidenceRules } from '../rules.ts';
 import type { Runtime } from '../runtime.ts';
@@ -72,7 +72,7 @@ export async function succeed(
   const { config, source, pool } = modules;
   const engine = await loadEngine(config.signing.engine);
   const attester = await openAttester(modules);
-  const derive = (epoch: number) => newKeys({ source, pool }, epoch, config.quantum.hybrid_ecdsa);
+  const derive = (epoch: number) => provenKeys({ source, pool }, epoch, config.quantum.hybrid_ecdsa);
   return new Successor({ ...modules, attester, judge: judgeOf(modules, engine), engine, derive }).succeed();
 }
 

@@ -24,6 +24,7 @@ import type { Engine } from '../../workers/engine.ts';
 import type { Attester } from '../attester.ts';
 import type { Epochs } from '../epochs.ts';
 import { Fault } from '../fault.ts';
+import { loadHpke } from '../hpke.ts';
 import type { KeySource } from '../keys/source.ts';
 import { signedHead } from '../log.ts';
 import { meta, pendingRotation } from '../records.ts';
@@ -184,6 +185,7 @@ export class Predecessor {
   ): Promise<HandoverOutcome<{ offer: SuccessionOffer }>> {
     const { store, caughtUp, options } = this.#modules;
     // Before the pause, so that it is short.
+    await loadHpke();
     await caughtUp(AbortSignal.any([AbortSignal.timeout(options().drain_timeout_ms), this.#stop.signal]));
     if (pendingRotation(store) !== undefined) return refused('handover_not_drained', 'a rotation is announced');
     this.#pause();

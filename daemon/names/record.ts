@@ -1,7 +1,6 @@
 // The records of names and everything that is kept beside them (DESIGN §10): the schedule as an index by due time, whose record ends
 // first as another, and how many names stand where. Only this file writes them, all in the step that changes a name, so that
 // the schedule is read and never rebuilt: names cost disk and no memory.
-
 import assert from 'node:assert';
 import type { Snapshot } from '../../actors/effect.ts';
 import { begin, step as stepMachine } from '../../actors/effect.ts';

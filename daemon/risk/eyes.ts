@@ -1,7 +1,6 @@
 // What the daemon sees itself (DESIGN §9 "the daemon's own eyes"), as indicators: a platform whose TCB status is worse than up to
 // date, an attestation that isn't renewed, signatures of its own that don't verify. Pure; watch.ts looks and reports. Only what
 // the platform and the daemon's own threads do is in here: failures that a client can cause never score.
-
 import { timestamp } from '../../actors/encoding.ts';
 import { type Threat, threatOf } from '../../actors/indicator.ts';
 import type { Category } from '../../actors/words.ts';

@@ -1,6 +1,5 @@
 // What GET /qrm/risk says: the assessment under which the next batch is ordered, with the heaviest indicators and, where it is
 // asked for, what each does to the score. Plain functions over the room; the CLI and the library show the same.
-
 import { z } from 'zod';
 import { Counter, Timestamp, timestamp, uint } from '../../actors/encoding.ts';
 import { RISK_MAX, SCHEMES } from '../../actors/envelope.ts';

@@ -1,6 +1,6 @@
 // Opens the platforms that `attestation.primary` and `attestation.redundancy` name. Called by the sequencer at start. No device
 // is asked here: a platform that is dead must not hold up the start, so what it has to say comes with its first quote
-// (attester.ts). Only the simulator, which is a folder of ours, is made or read, and ends the start when it is damaged.
+// (attester.ts). Only the simulator, which is a folder of ours, is made or read, and ends the start when it can't be read.
 import { join } from 'node:path';
 import type { ATTESTATION_PROVIDERS, Config } from '../../config/schema.ts';
 import type { Pool } from '../../workers/pool.ts';
@@ -39,7 +39,7 @@ interface Opened {
   readonly policy: PlatformModules['policy'];
 }
 
-/** @throws {Fault} `quote_failed` when the simulator's folder is damaged, `simulator_endpoint` where that would stand in for dstack */
+/** @throws {Fault} `quote_failed` when the simulator's folder can't be read, `simulator_endpoint` where that would stand in for dstack */
 export async function openPlatforms(options: OpenOptions): Promise<Platforms> {
   const { primary, redundancy } = options.config.attestation;
   return {

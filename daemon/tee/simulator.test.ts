@@ -314,7 +314,7 @@ describe('the simulator folder', () => {
 
   it.each<[string, () => void]>([
     ['of another', () => writeFileSync(path('collateral.json'), JSON.stringify(collateral))],
-    ['with another bit', () => edit('collateral.json', (text) => text.replace(/(_signature": ")./, '$10'))],
+    ['with another bit', () => edit('collateral.json', withOtherDigit)],
   ])('whose collateral is %s quotes what does not verify', async (_, damage) => {
     const { root } = open();
     damage();
@@ -326,6 +326,11 @@ describe('the simulator folder', () => {
     const fault = faultOf(() => openSimulator(join(base, `file-${count}`), () => NOW_MS));
     expect(fault.message).toContain("can't be used");
   });
+
+  /** Of the first signature. */
+  function withOtherDigit(text: string): string {
+    return text.replace(/(_signature": ")(.)/, (_, before, digit) => `${before}${digit === '0' ? '1' : '0'}`);
+  }
 
   function withKey(text: string, other: Pki): string {
     const file = JSON.parse(text) as { keys: Record<string, string> };

@@ -1,7 +1,8 @@
 // A quote provider without hardware, for first runs, demos and tests: well-formed TDX v4 quotes under a mock of Intel's
 // infrastructure that is made at first start and kept in `<state>/simulator/` (folder 0700, files 0600). Verifiers accept
 // them only with that folder's root in their policy, and say `simulated`. The same folder gives the same root for ever;
-// collateral is issued anew in good time before it ends. A folder that is damaged is a Fault, never silently replaced.
+// collateral is issued anew in good time before it ends. A folder that can't be read is a Fault,
+// never silently replaced; collateral that doesn't verify shows with the first quote (platform.ts).
 import { createPrivateKey, createPublicKey, X509Certificate } from 'node:crypto';
 import {
   closeSync,

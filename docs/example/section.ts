@@ -1,6 +1,5 @@
 // Writes §13 of docs/format.md from the files of the worked example. Each block is named by its fence, so that
 // test/format.test.ts can read the values back and recompute them on a path of its own.
-
 import { hkdfSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { BatchFile } from '../../actors/batch.ts';
