@@ -43,7 +43,6 @@ it('a start loads no verifier of quotes, no second KEM, no validator that it doe
   expect(loaded).toEqual(expect.arrayContaining(['fastify', 'lmdb', 'piscina', 'zod']));
   const needless = [
     'ajv',
-    'fast-json-stringify',
     '@hpke/core',
     'mlkem',
     '@phala/dcap-qvl',
