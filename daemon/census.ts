@@ -11,8 +11,14 @@
  */
 import { type Cipheriv, createCipheriv, hash } from 'node:crypto';
 import { type Table, tableNames } from './tables.ts';
-import { tagOf } from './vault.ts';
+import { TAG_BYTES, tagOf } from './vault.ts';
 
+/** A record that lies somewhere else: what the census takes of it is copied straight to where it is summed. */
+export type Counted = {
+  readonly keyBytes: number;
+  copyKey(into: Uint8Array, at: number): void;
+  copyTail(into: Uint8Array, at: number, count: number): void;
+};
 export type Tally = { readonly count: number; readonly sum: Uint8Array };
 /** As stored under meta `store/census`: table → [count, base64 sum]. */
 export type CensusRecord = { [table: string]: readonly [count: number, sum: string] };
@@ -24,8 +30,7 @@ export const isCurrent = (record: CensusRecord): boolean =>
 const BLOCK_BYTES = 16;
 /** Of the first block: 4 bytes of length, and these of the hash of the table's name. */
 const NAME_BYTES = 12;
-const LENGTH_BYTES = 4;
-/** Messages that wait to be summed. */
+/** Of messages that wait to be summed. */
 const WAITING_BYTES = 64 * 1024;
 
 export class Census {
@@ -54,11 +59,21 @@ export class Census {
   }
 
   add(table: Table, key: Uint8Array, record: Uint8Array): void {
-    this.#counts.get(table)!.change(key, tagOf(record), 1);
+    this.#change(table, key, tagOf(record), 1);
   }
 
   remove(table: Table, key: Uint8Array, record: Uint8Array): void {
-    this.#counts.get(table)!.change(key, tagOf(record), -1);
+    this.#change(table, key, tagOf(record), -1);
+  }
+
+  /** Adds as `add` does, for the millions of a table. */
+  adder(table: Table): (record: Counted) => void {
+    const count = this.#counts.get(table)!;
+    return (record) => {
+      const at = count.change(record.keyBytes, 1);
+      record.copyTail(count.waiting, at, TAG_BYTES);
+      record.copyKey(count.waiting, at + TAG_BYTES);
+    };
   }
 
   get(table: Table): Tally {
@@ -72,20 +87,41 @@ export class Census {
     });
     return Object.fromEntries(entries);
   }
+
+  #change(table: Table, key: Uint8Array, tag: Uint8Array, by: 1 | -1): void {
+    const count = this.#counts.get(table)!;
+    const at = count.change(key.length, by);
+    count.waiting.set(tag, at);
+    count.waiting.set(key, at + TAG_BYTES);
+  }
 }
 
-const nameOf = (table: Table): Uint8Array => hash('sha256', table, 'buffer').subarray(0, NAME_BYTES);
+const nameOf = (table: Table): Uint32Array =>
+  new Uint32Array(Uint8Array.from(hash('sha256', table, 'buffer')).buffer, 0, NAME_BYTES / 4);
+
+/** Messages that wait to be summed: the same bytes three times, since the MAC takes words, keys are bytes and lengths big-endian. */
+type Waiting = {
+  readonly words: Uint32Array;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Of each message that has blocks left, in words: where the next begins, and where the last ends. */
+  readonly next: Uint32Array;
+  readonly end: Uint32Array;
+  /** Room for a block of each. */
+  readonly states: Uint32Array;
+};
 
 /** Of one table. */
 class Count {
   readonly #cipher: Cipheriv;
-  readonly #name: Uint8Array;
+  readonly #name: Uint32Array;
   readonly #sum: Uint32Array;
   #count: number;
-  #waiting: Buffer | undefined;
+  #waiting: Waiting | undefined;
   #used = 0;
+  #messages = 0;
 
-  constructor(cipher: Cipheriv, name: Uint8Array, count: number, sum: Uint32Array) {
+  constructor(cipher: Cipheriv, name: Uint32Array, count: number, sum: Uint32Array) {
     this.#cipher = cipher;
     this.#name = name;
     this.#count = count;
@@ -105,54 +141,76 @@ class Count {
     return { count: this.#count, sum: new Uint8Array(this.#sum.buffer.slice(0)) };
   }
 
-  /** Added or removed, its term is XORed in. */
-  change(key: Uint8Array, tag: Uint8Array, by: 1 | -1): void {
-    const padded = Math.ceil(key.length / BLOCK_BYTES) * BLOCK_BYTES;
+  get waiting(): Uint8Array {
+    return this.#waiting!.bytes;
+  }
+
+  /**
+   * Begins the message of a record; added or removed, its term is XORed in.
+   *
+   * @returns where in `waiting` its tag belongs, with the key behind it: the caller writes both before it asks for anything else
+   */
+  change(keyBytes: number, by: 1 | -1): number {
+    const padded = Math.ceil(keyBytes / BLOCK_BYTES) * BLOCK_BYTES;
     const bytes = 2 * BLOCK_BYTES + padded;
     if (this.#used + bytes > WAITING_BYTES) this.#fold();
-    this.#waiting ??= Buffer.alloc(WAITING_BYTES);
+    this.#waiting ??= makeWaiting();
     const at = this.#used;
-    this.#waiting.writeUInt32BE(key.length, at);
-    this.#waiting.set(this.#name, at + LENGTH_BYTES);
-    this.#waiting.set(tag, at + BLOCK_BYTES);
-    this.#waiting.fill(0, at + bytes - BLOCK_BYTES, at + bytes);
-    this.#waiting.set(key, at + 2 * BLOCK_BYTES);
+    const { words, view, next, end } = this.#waiting;
+    view.setUint32(at, keyBytes);
+    // In loops, since `set` and `fill` take longer for so little. The last block is filled up with zeros.
+    for (let i = 0; i < 3; i++) words[at / 4 + 1 + i] = this.#name[i]!;
+    for (let word = (at + BLOCK_BYTES) / 4; word < (at + bytes) / 4; word++) words[word] = 0;
+    next[this.#messages] = at / 4;
+    end[this.#messages] = (at + bytes) / 4;
+    this.#messages += 1;
     this.#used += bytes;
     this.#count += by;
+    return at + BLOCK_BYTES;
   }
 
   #fold(): void {
-    if (this.#waiting === undefined || this.#used === 0) return;
-    const words = new Uint32Array(this.#waiting.buffer, this.#waiting.byteOffset, this.#used / 4);
-    const ends: number[] = [];
-    for (let at = 0; at < this.#used; at = ends.at(-1)!) {
-      const padded = Math.ceil(this.#waiting.readUInt32BE(at) / BLOCK_BYTES) * BLOCK_BYTES;
-      ends.push(at + 2 * BLOCK_BYTES + padded);
-    }
-    const states = macs(this.#cipher, words, ends);
-    for (let i = 0; i < states.length; i++) this.#sum[i % 4]! ^= states[i]!;
+    if (this.#waiting !== undefined && this.#messages > 0)
+      addMacs(this.#sum, this.#cipher, this.#waiting, this.#messages);
+    this.#messages = 0;
     this.#used = 0;
   }
 }
 
-/**
- * CBC-MAC of messages that lie one behind the other.
- *
- * @param ends  in bytes, of each message; whole blocks
- * @returns     four words a message
- */
-function macs(cipher: Cipheriv, words: Uint32Array, ends: readonly number[]): Uint32Array {
-  const states = new Uint32Array(ends.length * 4);
-  const bytes = new Uint8Array(states.buffer);
-  // Word and end of the block that comes next, of each message that has one.
-  let active = ends.map((end, i) => ({ state: i * 4, at: i === 0 ? 0 : ends[i - 1]! / 4, end: end / 4 }));
-  while (active.length > 0) {
-    for (const { state, at } of active) for (let i = 0; i < 4; i++) states[state + i]! ^= words[at + i]!;
-    const out = cipher.update(bytes);
-    const enciphered = new Uint32Array(out.buffer.slice(out.byteOffset, out.byteOffset + out.length));
-    for (const { state } of active) for (let i = 0; i < 4; i++) states[state + i] = enciphered[state + i]!;
-    for (const each of active) each.at += 4;
-    active = active.filter(({ at, end }) => at < end);
+function makeWaiting(): Waiting {
+  const buffer = new ArrayBuffer(WAITING_BYTES);
+  const messages_max = WAITING_BYTES / (2 * BLOCK_BYTES);
+  return {
+    words: new Uint32Array(buffer),
+    bytes: new Uint8Array(buffer),
+    view: new DataView(buffer),
+    next: new Uint32Array(messages_max),
+    end: new Uint32Array(messages_max),
+    states: new Uint32Array((messages_max * BLOCK_BYTES) / 4),
+  };
+}
+
+/** XORs into `sum` the CBC-MAC of each message: a block of each at a time, until none is left. */
+function addMacs(sum: Uint32Array, cipher: Cipheriv, { words, next, end, states }: Waiting, messages: number): void {
+  for (let m = 0; m < messages; m++) {
+    for (let i = 0; i < 4; i++) states[4 * m + i] = words[next[m]! + i]!;
   }
-  return states;
+  for (let active = messages; active > 0; ) {
+    const out = cipher.update(new Uint8Array(states.buffer, 0, active * BLOCK_BYTES));
+    const enciphered = new Uint32Array(out.buffer.slice(out.byteOffset, out.byteOffset + out.length));
+    let left = 0;
+    for (let m = 0; m < active; m++) {
+      const at = next[m]! + 4;
+      if (at === end[m]!) {
+        for (let i = 0; i < 4; i++) sum[i]! ^= enciphered[4 * m + i]!;
+        continue;
+      }
+      // Those that go on close up.
+      for (let i = 0; i < 4; i++) states[4 * left + i] = enciphered[4 * m + i]! ^ words[at + i]!;
+      next[left] = at;
+      end[left] = end[m]!;
+      left += 1;
+    }
+    active = left;
+  }
 }

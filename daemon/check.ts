@@ -77,7 +77,7 @@ function checkFile(file: PageFile, options: CheckOptions): CheckReport | undefin
     }
     left -= file.bytesOf(name);
     if (left < 0) report.skipped.push(name);
-    else file.walk(name, (key, tail) => counted.add(name, key, tail(RECORD_TAIL_BYTES)));
+    else file.walk(name, counted.adder(name));
   }
   for (const name of tableNames) if (!report.skipped.includes(name)) compare(counted, expected, name, folder);
   if (report.skipped.length === 0 && found === options.schema_version) report.pages = file.checkFree();
@@ -85,17 +85,14 @@ function checkFile(file: PageFile, options: CheckOptions): CheckReport | undefin
   return report;
 }
 
-/** Enough of a record for the census: its tag. */
-const RECORD_TAIL_BYTES = 16;
-
 /** Reads `meta` and counts it; the census's own record is not counted. */
 function readOwn(file: PageFile, counted: Census): Own {
   const own = new Map<string, Buffer>();
-  file.walk('meta', (key, _tail, whole) => {
-    const name = key.toString();
-    const record = Buffer.from(whole());
-    if (name.startsWith(OWN_PREFIX)) own.set(name, record);
-    if (name !== CENSUS_NAME) counted.add('meta', key, record);
+  const add = counted.adder('meta');
+  file.walk('meta', (record) => {
+    const name = record.key().toString();
+    if (name.startsWith(OWN_PREFIX)) own.set(name, Buffer.from(record.whole()));
+    if (name !== CENSUS_NAME) add(record);
   });
   return own;
 }

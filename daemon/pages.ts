@@ -13,6 +13,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { Fault } from './fault.ts';
 import { Levels } from './levels.ts';
+import { BIG, HEAD_BYTES, Node, StoredRecord } from './nodes.ts';
 
 /** MDB_db: one tree. */
 export type Tree = {
@@ -25,29 +26,25 @@ export type Tree = {
   readonly root: number;
 };
 
-/** Called for each record in key order. `tail` gives its last bytes, `whole` all of it; all bytes are valid during the call only. */
-export type Visit = (key: Buffer, tail: (bytes: number) => Buffer, whole: () => Buffer) => void;
+/** Called for each record in key order: the same object each time, and what it gives is valid during the call only. */
+export type Visit = (record: StoredRecord) => void;
 
 /** How pages are used: `lost` ones are neither in use nor free, which wastes space and harms nothing. */
 export type PageCount = { readonly total: number; readonly used: number; readonly free: number; readonly lost: number };
 
 const MAGIC = 0xbeefc0de;
 const DATA_VERSION = 2;
-const HEAD_BYTES = 24;
-const NODE_BYTES = 8;
 const TREE_BYTES = 48;
 const BRANCH = 0x01;
 const LEAF = 0x02;
 const OVERFLOW = 0x04;
 const META = 0x08;
-const BIG = 0x01;
 const SUBTREE = 0x02;
 /** MDB_INTEGERKEY: the free list's keys are numbers; the only flag that a file of ours has. */
 const INTEGER_KEY = 0x08;
 const NO_PAGE = 2 ** 64;
 /** CURSOR_STACK of mdb.c. */
 const DEPTH_MAX = 32;
-const KEY_BYTES_MAX = 1_978;
 /** Pages that a transaction may have taken and freed without writing them. */
 const BEYOND_MAX = 65_536;
 
@@ -57,13 +54,13 @@ type Walk = {
   tree: Tree;
   name: string;
   integer: boolean;
-  visit: (leaf: Leaf) => void;
+  node: Node;
+  visit: (leaf: Node) => void;
   branch: number;
   leaf: number;
   overflow: number;
   entries: number;
 };
-type Leaf = { key: Buffer; flags: number; size: number; data: Buffer };
 
 export class PageFile {
   readonly #path: string;
@@ -94,11 +91,11 @@ export class PageFile {
       this.#seen = new Uint8Array(this.#meta.last + 1);
       this.#seen.fill(1, 0, 2);
       this.#walk(this.#meta.main, 'main', false, (leaf) => {
-        if (leaf.flags !== SUBTREE || leaf.size !== TREE_BYTES)
+        if (leaf.flags !== SUBTREE || leaf.dataSize !== TREE_BYTES)
           throw this.#damaged('main holds something else than tables');
         // lmdb ends names with a zero byte
-        const name = leaf.key.toString('latin1').replace(/\0$/, '');
-        this.#trees.set(name, this.#readTree(leaf.data, 0, 0));
+        const name = leaf.key().toString('latin1').replace(/\0$/, '');
+        this.#trees.set(name, this.#readTree(leaf.data(), 0, 0));
       });
     } catch (error) {
       this.close();
@@ -121,34 +118,24 @@ export class PageFile {
   walk(name: string, visit: Visit): void {
     const tree = this.#trees.get(name);
     if (tree === undefined) return;
-    this.#walk(tree, name, false, ({ key, flags, size, data }) => {
-      if (flags === 0) {
-        visit(
-          key,
-          (bytes) => data.subarray(Math.max(0, size - bytes)),
-          () => data,
-        );
-        return;
-      }
-      if (flags !== BIG) throw this.#damaged(`a record of ${name} has unknown flags`);
-      const first = this.#claimOverflow(data, size);
-      const read = (at: number, bytes: number) => this.#read(first * this.#pageBytes + HEAD_BYTES + at, bytes);
-      visit(
-        key,
-        (bytes) => read(Math.max(0, size - bytes), Math.min(bytes, size)),
-        () => read(0, size),
-      );
+    const record = new StoredRecord((at, bytes) => this.#read(at, bytes));
+    this.#walk(tree, name, false, (leaf) => {
+      if (leaf.flags === 0) record.moveTo(leaf, undefined);
+      else if (leaf.flags === BIG) record.moveTo(leaf, this.#claimOverflow(leaf) * this.#pageBytes + HEAD_BYTES);
+      else throw this.#damaged(`a record of ${name} has unknown flags`);
+      visit(record);
     });
   }
 
   /** Checks the free list against the pages seen in use; call it after every table was walked. @throws Fault `store_corrupt` */
   checkFree(): PageCount {
     let free = 0;
-    this.#walk(this.#meta.free, 'free', true, ({ key, flags, size, data }) => {
-      const txnid = this.#number(key, 0);
+    this.#walk(this.#meta.free, 'free', true, (leaf) => {
+      const txnid = this.#number(leaf.bytes, leaf.keyAt);
       if (txnid < 1 || txnid > this.#meta.txnid) throw this.#damaged('the free list names a later transaction');
+      const size = leaf.dataSize;
       const list =
-        flags === 0 ? data : this.#read(this.#claimOverflow(data, size) * this.#pageBytes + HEAD_BYTES, size);
+        leaf.flags === 0 ? leaf.data() : this.#read(this.#claimOverflow(leaf) * this.#pageBytes + HEAD_BYTES, size);
       free += this.#claimFree(list, size);
     });
     const total = this.#seen.length;
@@ -232,9 +219,10 @@ export class PageFile {
     return tree;
   }
 
-  #walk(tree: Tree, name: string, integer: boolean, visit: (leaf: Leaf) => void): void {
+  #walk(tree: Tree, name: string, integer: boolean, visit: (leaf: Node) => void): void {
     if (tree.root === NO_PAGE) return;
-    const walk: Walk = { tree, name, integer, visit, branch: 0, leaf: 0, overflow: 0, entries: 0 };
+    const node = new Node(name, integer, this.#pageBytes);
+    const walk: Walk = { tree, name, integer, node, visit, branch: 0, leaf: 0, overflow: 0, entries: 0 };
     const overflowBefore = this.#overflowSeen;
     this.#walkPage(walk, tree.root, 1, { low: undefined, high: undefined });
     const overflow = this.#overflowSeen - overflowBefore;
@@ -267,79 +255,53 @@ export class PageFile {
     if (size !== room - upper) throw this.#damaged(`a page of ${walk.name} has overlapping nodes`, page);
   }
 
-  #walkNodes(walk: Walk, page: number, level: number, bounds: Bounds, bytes: Buffer): number {
+  #walkNodes(walk: Walk, page: number, level: number, { low, high }: Bounds, bytes: Buffer): number {
+    const { node } = walk;
     const count = bytes.readUInt16LE(20) / 2;
     const leaf = level === walk.tree.depth;
     let size = 0;
-    let previous: Buffer | undefined;
+    let previousAt = 0; // none yet
+    let previousEnd = 0;
     let child: { page: number; low: Buffer | undefined } | undefined;
     for (let n = 0; n < count; n++) {
-      const node = this.#readNode(walk, page, bytes, n, leaf);
+      const wrong = node.read(bytes, n, leaf);
+      if (wrong !== undefined) throw this.#damaged(wrong, page);
       size += node.size;
       if (leaf || n > 0) {
         // Where each is above the one before, the first tells for `low` and the last for `high`.
-        const from = previous === undefined ? bounds.low : undefined;
-        const to = n === count - 1 ? bounds.high : undefined;
-        this.#checkOrder(walk, page, node.key, previous, { low: from, high: to });
-        previous = node.key;
+        const inOrder =
+          (previousAt === 0
+            ? low === undefined || this.#order(walk, low, 0, low.length) >= 0
+            : this.#order(walk, bytes, previousAt, previousEnd) > 0) &&
+          (n < count - 1 || high === undefined || this.#order(walk, high, 0, high.length) < 0);
+        if (!inOrder) throw this.#damaged(`the keys of ${walk.name} are out of order`, page);
+        previousAt = node.keyAt;
+        previousEnd = node.dataAt;
       }
       if (leaf) {
         walk.entries += 1;
-        walk.visit({ key: node.key, flags: node.flags, size: node.dataSize, data: node.data });
+        walk.visit(node);
       } else {
-        if (child !== undefined) this.#walkPage(walk, child.page, level + 1, { low: child.low, high: node.key });
-        child = { page: node.child, low: n === 0 ? bounds.low : node.key };
+        // The pages below use the same node: what is needed of it is taken first.
+        const next = { page: node.child, low: n === 0 ? low : node.key() };
+        if (child !== undefined) this.#walkPage(walk, child.page, level + 1, { low: child.low, high: next.low });
+        child = next;
       }
     }
-    if (child !== undefined) this.#walkPage(walk, child.page, level + 1, { low: child.low, high: bounds.high });
+    if (child !== undefined) this.#walkPage(walk, child.page, level + 1, { low: child.low, high });
     return size;
   }
 
-  #readNode(walk: Walk, page: number, bytes: Buffer, n: number, leaf: boolean) {
-    const at = HEAD_BYTES + bytes.readUInt16LE(HEAD_BYTES + 2 * n);
-    const upper = HEAD_BYTES + bytes.readUInt16LE(22);
-    if (at < upper || at % 2 !== 0 || at + NODE_BYTES > this.#pageBytes)
-      throw this.#damaged(`a node of ${walk.name} is out of place`, page);
-    const low = bytes.readUInt32LE(at);
-    const flags = bytes.readUInt16LE(at + 4);
-    const keyBytes = bytes.readUInt16LE(at + 6);
-    const dataAt = at + NODE_BYTES + keyBytes;
-    const dataSize = leaf ? low : 0;
-    const held = !leaf ? 0 : flags === BIG ? 24 : dataSize;
-    const sized = leaf || n > 0 ? keyBytes > 0 && keyBytes <= KEY_BYTES_MAX && (!walk.integer || keyBytes === 8) : true;
-    if (!sized || dataAt + held > this.#pageBytes) throw this.#damaged(`a node of ${walk.name} is too large`, page);
-    if (leaf && (flags === BIG) !== NODE_BYTES + keyBytes + dataSize > this.#nodeMax())
-      throw this.#damaged(`a record of ${walk.name} is in the wrong place`, page);
-    const size = NODE_BYTES + keyBytes + held;
-    return {
-      key: bytes.subarray(at + NODE_BYTES, dataAt),
-      flags,
-      dataSize,
-      data: bytes.subarray(dataAt, dataAt + held),
-      child: leaf ? 0 : low + flags * 2 ** 32,
-      size: size + (size % 2),
-    };
-  }
-
-  /** me_nodemax of mdb.c: larger nodes put their data on overflow pages. */
-  #nodeMax(): number {
-    return (Math.floor((this.#pageBytes - HEAD_BYTES) / 2) & ~1) - 2;
-  }
-
-  #checkOrder(walk: Walk, page: number, key: Buffer, previous: Buffer | undefined, { low, high }: Bounds): void {
-    const after = (a: Buffer, b: Buffer) =>
-      walk.integer ? this.#number(a, 0) - this.#number(b, 0) : Buffer.compare(a, b);
-    const inOrder =
-      (previous === undefined || after(key, previous) > 0) &&
-      (low === undefined || after(key, low) >= 0) &&
-      (high === undefined || after(key, high) < 0);
-    if (!inOrder) throw this.#damaged(`the keys of ${walk.name} are out of order`, page);
+  /** Whether the node's key is above (> 0), at or below the one that lies there. */
+  #order({ node, integer }: Walk, bytes: Buffer, start: number, end: number): number {
+    if (integer) return this.#number(node.bytes, node.keyAt) - this.#number(bytes, start);
+    return node.compareKey(bytes, start, end);
   }
 
   /** MDB_ovpage: {page, txnid, pages}. @returns the first page */
-  #claimOverflow(data: Buffer, size: number): number {
-    const [page, txnid, pages] = [0, 8, 16].map((at) => this.#number(data, at)) as [number, number, number];
-    const needed = Math.floor((HEAD_BYTES - 1 + size) / this.#pageBytes) + 1; // OVPAGES; an overwritten record may have more
+  #claimOverflow({ bytes, dataAt, dataSize }: Node): number {
+    const [page, txnid, pages] = [0, 8, 16].map((at) => this.#number(bytes, dataAt + at)) as [number, number, number];
+    const needed = Math.floor((HEAD_BYTES - 1 + dataSize) / this.#pageBytes) + 1; // OVPAGES; an overwritten record may have more
     if (pages < needed || page + pages > this.#seen.length)
       throw this.#damaged('an overflow record has impossible pages', page);
     for (let n = 0; n < pages; n++) this.#claim(page + n, 'an overflow record');
