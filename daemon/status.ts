@@ -51,8 +51,24 @@ const WitnessStatus = z.strictObject({
   size: z.int().describe('The largest sealed size that it has acknowledged.'),
 });
 
+export const READY_REASONS = [
+  'draining',
+  'store_unavailable',
+  'disk_low',
+  'not_attested',
+  'effects_failing',
+  'witness_missing',
+  'witness_conflict',
+  'clock_held',
+  'handover_running',
+  'handed_over',
+] as const;
+
 export const Status = z
   .strictObject({
+    readiness: z
+      .strictObject({ ready: z.boolean(), reasons: z.array(z.enum(READY_REASONS)) })
+      .describe('What `/ready` says.'),
     qrm: z.strictObject({
       risk_score: z.int(),
       recommendation: z.string(),
@@ -107,19 +123,6 @@ export const Status = z
   .meta({ id: 'Status' });
 export type Status = z.output<typeof Status>;
 
-export const READY_REASONS = [
-  'draining',
-  'store_unavailable',
-  'disk_low',
-  'not_attested',
-  'effects_failing',
-  'witness_missing',
-  'witness_conflict',
-  'clock_held',
-  'handover_running',
-  'handed_over',
-] as const;
-
 export const Ready = z
   .strictObject({
     ready: z.boolean(),
@@ -153,7 +156,9 @@ export function status(view: View): Status {
   const kems = ['X-Wing', ...(allowed.schemes.includes('ecies') ? ['ECIES-secp256k1'] : [])];
   const signatures = ['ML-DSA-87', 'SLH-DSA-SHA2-256s', ...(hybrid ? ['ECDSA-secp256k1'] : [])];
   const { writable, reason, free_bytes } = store.state();
+  const { ready: isReady, reasons } = ready(view);
   return {
+    readiness: { ready: isReady, reasons },
     qrm: {
       risk_score,
       recommendation,

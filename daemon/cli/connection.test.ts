@@ -94,6 +94,18 @@ describe('a command', () => {
     expect(ended.stdout).not.toContain('\u001b');
   });
 
+  it('status says first whether the daemon is ready, and why not', async () => {
+    const said = house.sequencer.status();
+    const statusOf = async (readiness: typeof said.readiness) => {
+      await using other = await serving((_, response) => response.end(JSON.stringify({ ...said, readiness })));
+      return (await run(['status', '--url', other.url])).stdout.split('\n')[0];
+    };
+    expect(await statusOf({ ready: true, reasons: [] })).toMatch(/^aegisd at \S+: ready$/);
+    const reasons: typeof said.readiness.reasons = ['clock_held', 'handed_over'];
+    expect(await statusOf({ ready: false, reasons })).toMatch(/: NOT READY \(clock_held, handed_over\)$/);
+    expect(said.readiness.reasons).toEqual(house.sequencer.ready().reasons);
+  });
+
   it('status of another server says so', async () => {
     await using other = await serving((_, response) => response.end('{"hello":"world"}'));
     const ended = await run(['status', '--url', other.url]);

@@ -8,11 +8,11 @@ export const status = (options: Common): Promise<number> =>
     return { answer, lines: describe(answer, daemon.where) };
   });
 
-function describe({ sequencer, chain, log, epoch, store, faults }: Status, where: string): string[] {
+function describe({ readiness, sequencer, chain, log, epoch, store, faults }: Status, where: string): string[] {
   const platform = sequencer.simulated ? `${sequencer.tee_platform} (SIMULATED)` : sequencer.tee_platform;
   const stuck = faults.map(({ effect, message, tries }) => `  failing    ${effect}, ${tries} tries: ${message}`);
   return [
-    `aegisd at ${where}${sequencer.draining ? ', stopping' : ''}`,
+    `aegisd at ${where}: ${readiness.ready ? 'ready' : `NOT READY (${readiness.reasons.join(', ')})`}`,
     `  platform   ${platform}`,
     `  chain      ${chain.chain_id}, ${chain.height === null ? 'no batch yet' : `height ${chain.height}`}`,
     `  signs      ${chain.algorithm_set}, epoch ${epoch.active}`,
