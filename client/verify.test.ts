@@ -154,7 +154,7 @@ describe('one altered value', () => {
       const repaired = repairAll(copy);
       return isDeepStrictEqual(repaired, sealed) ? null : repaired;
     };
-    const through = unnoticed(sealed, whole, LONG ? 1 : 5);
+    const through = unnoticed(sealed, whole, LONG ? 1 : 10);
     expect([...through.keys()].filter((leaf) => !UNSIGNED.includes(leaf))).toEqual([]);
   });
 });

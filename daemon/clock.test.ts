@@ -203,7 +203,7 @@ itLong(
   },
 );
 
-it('held, takes no order whose delay it could not count', async () => {
+itLong('held, takes no order whose delay it could not count', async () => {
   await (await start()).close();
   hands.set(-DAY_MS);
   const sequencer = await start();
@@ -224,7 +224,7 @@ it('held, takes no order whose delay it could not count', async () => {
   ]);
 });
 
-it('during a stop is believed, and said so, where there is nobody who could agree', async () => {
+itLong('during a stop is believed, and said so, where there is nobody who could agree', async () => {
   const warnings: string[] = [];
   await (await start({})).close();
   hands.set(DAY_MS);

@@ -162,7 +162,7 @@ describe('an emergency', () => {
     expect(sequencer.risk.view().rotations).toMatchObject([{ urgency: 'emergency', dry_run: true, epoch: null }]);
   });
 
-  it('is taken back by signed orders alone: the score overridden, then schemes and ECDSA allowed', async () => {
+  itLong('is taken back by signed orders alone: the score overridden, then schemes and ECDSA allowed', async () => {
     const sequencer = await open({ fall_s: 0 });
     await sequencer.updateThreat(emergency());
     await journaled(sequencer, 'rotation_executed', ({ reason }) => reason === 'risk');

@@ -183,7 +183,7 @@ describe('two verifiers', () => {
     'say the same of a second platform in the role %s, altered at random',
     async (role) => {
       const file = await makeWitnessed(enclave, makePki(), { role, names: { worker_id: 'one', enclave_id: 'two' } });
-      const chosen = sample(LONG ? 120 : 40, 3, file, (leaf) => leaf.startsWith('attestation.phala_redundancy'));
+      const chosen = sample(LONG ? 120 : 20, 3, file, (leaf) => leaf.startsWith('attestation.phala_redundancy'));
       const apart = chosen.flatMap((alteration) => {
         const verdicts = both(altered(file, alteration));
         const ours = COLLATERAL_ONLY.test(alteration.leaf) && verdicts.second === 'ok';
