@@ -8,6 +8,8 @@
 # --destdir  put before every path, for packages and for trying it out; default none
 # --source   an installed package or a checkout with node_modules; default: the folder above this script
 set -euo pipefail
+# What is installed is for all to read, whatever the umask of root.
+umask 022
 
 prefix=/usr destdir='' source=$(cd "$(dirname "$0")/.." && pwd)
 usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
