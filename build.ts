@@ -1,6 +1,6 @@
 // Makes dist/, the program as JavaScript with every module under its own name: Node strips no types below node_modules, and what was
 // stripped before starts in two thirds of the time. `npm pack` runs this (`prepack`), and systemd/install.sh and the image of `aegisd
-// deploy` with --javascript, for which Node and the packages are enough. In the checkout nobody but a benchmark uses dist/, and git ignores it.
+// deploy` with --javascript, for which Node and the packages are enough. Nothing in the checkout uses dist/, and git ignores it.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';

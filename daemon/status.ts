@@ -64,11 +64,26 @@ export const READY_REASONS = [
   'handed_over',
 ] as const;
 
+export const Ready = z
+  .strictObject({
+    ready: z.boolean(),
+    reasons: z.array(z.enum(READY_REASONS)),
+    simulated: z.boolean(),
+    failing: z
+      .array(PlatformStatus.pick({ role: true, provider: true, reason: true }))
+      .exactOptional()
+      .describe('Platforms that give no quote, and why; not there while all do.'),
+    witness: z
+      .strictObject({ state: z.enum(WITNESS_STATES), reason: z.string().nullable() })
+      .exactOptional()
+      .describe('Not there while it works, or there is none.'),
+  })
+  .meta({ id: 'Ready' });
+export type Ready = z.output<typeof Ready>;
+
 export const Status = z
   .strictObject({
-    readiness: z
-      .strictObject({ ready: z.boolean(), reasons: z.array(z.enum(READY_REASONS)) })
-      .describe('What `/ready` says.'),
+    readiness: Ready.pick({ ready: true, reasons: true }).describe('What `/ready` says.'),
     qrm: z.strictObject({
       risk_score: z.int(),
       recommendation: z.string(),
@@ -122,23 +137,6 @@ export const Status = z
   })
   .meta({ id: 'Status' });
 export type Status = z.output<typeof Status>;
-
-export const Ready = z
-  .strictObject({
-    ready: z.boolean(),
-    reasons: z.array(z.enum(READY_REASONS)),
-    simulated: z.boolean(),
-    failing: z
-      .array(PlatformStatus.pick({ role: true, provider: true, reason: true }))
-      .exactOptional()
-      .describe('Platforms that give no quote, and why; not there while all do.'),
-    witness: z
-      .strictObject({ state: z.enum(WITNESS_STATES), reason: z.string().nullable() })
-      .exactOptional()
-      .describe('Not there while it works, or there is none.'),
-  })
-  .meta({ id: 'Ready' });
-export type Ready = z.output<typeof Ready>;
 
 /** An effect that has failed this often in a row is no hiccup. */
 const FAILING_TRIES = 3;
